@@ -1,0 +1,131 @@
+"""Numbers of the MySQL and MariaDB client/server protocol, as plain ints.
+
+Sources: MySQL's ``include/mysql_com.h`` and ``include/my_command.h``, MariaDB's ``include/mysql_com.h``.
+"""
+
+from typing import Final
+
+MAX_PAYLOAD: Final = 0xFFFFFF  # a packet this long is continued by the next one
+HEADER: Final = 4  # 3 bytes length, 1 byte sequence id
+
+# Commands
+COM_QUIT: Final = 0x01
+COM_INIT_DB: Final = 0x02
+COM_QUERY: Final = 0x03
+COM_FIELD_LIST: Final = 0x04
+COM_CREATE_DB: Final = 0x05
+COM_DROP_DB: Final = 0x06
+COM_REFRESH: Final = 0x07
+COM_SHUTDOWN: Final = 0x08
+COM_STATISTICS: Final = 0x09
+COM_PROCESS_INFO: Final = 0x0A
+COM_CONNECT: Final = 0x0B
+COM_PROCESS_KILL: Final = 0x0C
+COM_DEBUG: Final = 0x0D
+COM_PING: Final = 0x0E
+COM_CHANGE_USER: Final = 0x11
+COM_BINLOG_DUMP: Final = 0x12
+COM_TABLE_DUMP: Final = 0x13
+COM_CONNECT_OUT: Final = 0x14
+COM_REGISTER_SLAVE: Final = 0x15
+COM_STMT_PREPARE: Final = 0x16
+COM_STMT_EXECUTE: Final = 0x17
+COM_STMT_SEND_LONG_DATA: Final = 0x18
+COM_STMT_CLOSE: Final = 0x19
+COM_STMT_RESET: Final = 0x1A
+COM_SET_OPTION: Final = 0x1B
+COM_STMT_FETCH: Final = 0x1C
+COM_DAEMON: Final = 0x1D
+COM_BINLOG_DUMP_GTID: Final = 0x1E
+COM_RESET_CONNECTION: Final = 0x1F
+COM_CLONE: Final = 0x20
+COM_STMT_BULK_EXECUTE: Final = 0xFA
+
+# Capabilities
+CLIENT_LONG_PASSWORD: Final = 1 << 0  # MariaDB: CLIENT_MYSQL; cleared by servers with extended capabilities
+CLIENT_FOUND_ROWS: Final = 1 << 1
+CLIENT_LONG_FLAG: Final = 1 << 2
+CLIENT_CONNECT_WITH_DB: Final = 1 << 3
+CLIENT_NO_SCHEMA: Final = 1 << 4
+CLIENT_COMPRESS: Final = 1 << 5
+CLIENT_ODBC: Final = 1 << 6
+CLIENT_LOCAL_FILES: Final = 1 << 7
+CLIENT_IGNORE_SPACE: Final = 1 << 8
+CLIENT_PROTOCOL_41: Final = 1 << 9
+CLIENT_INTERACTIVE: Final = 1 << 10
+CLIENT_SSL: Final = 1 << 11
+CLIENT_IGNORE_SIGPIPE: Final = 1 << 12
+CLIENT_TRANSACTIONS: Final = 1 << 13
+CLIENT_RESERVED: Final = 1 << 14
+CLIENT_SECURE_CONNECTION: Final = 1 << 15
+CLIENT_MULTI_STATEMENTS: Final = 1 << 16
+CLIENT_MULTI_RESULTS: Final = 1 << 17
+CLIENT_PS_MULTI_RESULTS: Final = 1 << 18
+CLIENT_PLUGIN_AUTH: Final = 1 << 19
+CLIENT_CONNECT_ATTRS: Final = 1 << 20
+CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA: Final = 1 << 21
+CLIENT_CAN_HANDLE_EXPIRED_PASSWORDS: Final = 1 << 22
+CLIENT_SESSION_TRACK: Final = 1 << 23
+CLIENT_DEPRECATE_EOF: Final = 1 << 24
+CLIENT_OPTIONAL_RESULTSET_METADATA: Final = 1 << 25
+CLIENT_ZSTD_COMPRESSION_ALGORITHM: Final = 1 << 26
+CLIENT_QUERY_ATTRIBUTES: Final = 1 << 27
+CLIENT_MULTI_FACTOR_AUTHENTICATION: Final = 1 << 28
+CLIENT_PROGRESS_OBSOLETE: Final = 1 << 29
+CLIENT_SSL_VERIFY_SERVER_CERT: Final = 1 << 30
+CLIENT_REMEMBER_OPTIONS: Final = 1 << 31
+
+# Server status flags
+SERVER_STATUS_IN_TRANS: Final = 1 << 0
+SERVER_STATUS_AUTOCOMMIT: Final = 1 << 1
+SERVER_MORE_RESULTS_EXISTS: Final = 1 << 3
+SERVER_QUERY_NO_GOOD_INDEX_USED: Final = 1 << 4
+SERVER_QUERY_NO_INDEX_USED: Final = 1 << 5
+SERVER_STATUS_CURSOR_EXISTS: Final = 1 << 6
+SERVER_STATUS_LAST_ROW_SENT: Final = 1 << 7
+SERVER_STATUS_DB_DROPPED: Final = 1 << 8
+SERVER_STATUS_NO_BACKSLASH_ESCAPES: Final = 1 << 9
+SERVER_STATUS_METADATA_CHANGED: Final = 1 << 10
+SERVER_QUERY_WAS_SLOW: Final = 1 << 11
+SERVER_PS_OUT_PARAMS: Final = 1 << 12
+SERVER_STATUS_IN_TRANS_READONLY: Final = 1 << 13
+SERVER_SESSION_STATE_CHANGED: Final = 1 << 14
+SERVER_STATUS_ANSI_QUOTES: Final = 1 << 15  # MariaDB only
+
+# First byte of a packet
+OK: Final = 0x00
+LOCAL_INFILE: Final = 0xFB
+AUTH_MORE_DATA: Final = 0x01
+AUTH_SWITCH: Final = 0xFE
+EOF: Final = 0xFE
+ERR: Final = 0xFF
+
+# Error codes the proxy acts upon or sends itself
+ER_CON_COUNT_ERROR: Final = 1040
+ER_HANDSHAKE_ERROR: Final = 1043
+ER_DBACCESS_DENIED_ERROR: Final = 1044
+ER_ACCESS_DENIED_ERROR: Final = 1045
+ER_UNKNOWN_COM_ERROR: Final = 1047  # also Galera's "node is not ready"
+ER_BAD_DB_ERROR: Final = 1049
+ER_SERVER_SHUTDOWN: Final = 1053
+ER_NO_SUCH_THREAD: Final = 1094
+ER_UNKNOWN_ERROR: Final = 1105
+ER_NET_PACKET_TOO_LARGE: Final = 1153
+ER_LOCK_WAIT_TIMEOUT: Final = 1205
+ER_LOCK_DEADLOCK: Final = 1213
+ER_UNKNOWN_STMT_HANDLER: Final = 1243
+ER_NOT_SUPPORTED_YET: Final = 1235
+ER_OPTION_PREVENTS_STATEMENT: Final = 1290
+ER_QUERY_INTERRUPTED: Final = 1317
+ER_SECURE_TRANSPORT_REQUIRED: Final = 3159
+ER_READ_ONLY_MODE: Final = 1836
+ER_CONNECTION_KILLED: Final = 1927
+CR_SERVER_LOST: Final = 2013
+
+NATIVE: Final = "mysql_native_password"
+CACHING_SHA2: Final = "caching_sha2_password"
+SHA256: Final = "sha256_password"
+ED25519: Final = "client_ed25519"
+CLEAR: Final = "mysql_clear_password"
+
+UTF8MB4_GENERAL_CI: Final = 45
