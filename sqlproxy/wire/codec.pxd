@@ -1,0 +1,8 @@
+cpdef tuple read_uint(bytes data, Py_ssize_t pos, Py_ssize_t size, str field=*)
+cpdef tuple read_lenenc(bytes data, Py_ssize_t pos, str field=*)
+cpdef bytes write_lenenc(object n)
+cpdef tuple read_bytes(bytes data, Py_ssize_t pos, Py_ssize_t size, str field=*)
+cpdef tuple read_lenenc_string(bytes data, Py_ssize_t pos, str field=*)
+cpdef bytes write_lenenc_string(bytes value)
+cpdef tuple read_null_string(bytes data, Py_ssize_t pos, str field=*)
+cpdef bytes packet(int seq, bytes payload)
