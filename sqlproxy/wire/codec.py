@@ -1,7 +1,7 @@
 """The primitives of the protocol: length-encoded integers and strings, fixed integers, packet frames.
 
-Every reader takes ``(data, pos, field)`` and gives ``(value, position after it)``; truncated or impossible data raises
-``ProtocolError`` naming the field and the offset. Work is bounded by the length of ``data``.
+Every reader takes ``(data, pos, field)`` and gives ``(value, position after it)``; truncated or impossible data
+raises ``ProtocolError`` naming the field and the offset. Work is bounded by the length of ``data``.
 
 Source: MySQL source documentation, "Protocol Basics: Data Types" and "MySQL Packets"
 (https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_dt_integers.html).
@@ -37,7 +37,7 @@ def read_lenenc(data: bytes, pos: int, field: str = "length") -> tuple[int, int]
         return read_uint(data, pos + 1, 3, field)
     if first == 0xFE:
         return read_uint(data, pos + 1, 8, field)
-    raise ProtocolError(f"malformed packet: {field} at offset {pos} starts with 0x{first:02X}, which is no length")
+    raise ProtocolError(f"malformed packet: {field} at offset {pos} starts with 0x{first:02X}: no length")
 
 
 def write_lenenc(n: int) -> bytes:
@@ -84,7 +84,7 @@ def read_null_string(data: bytes, pos: int, field: str = "string") -> tuple[byte
 def packet(seq: int, payload: bytes) -> bytes:
     """``payload`` framed from sequence id ``seq`` on (taken modulo 256), as many packets as it needs.
 
-    A payload of 2**24 - 1 bytes or more continues in further packets; an exact multiple ends with an empty one.
+    A payload of 2**24 - 1 bytes or more continues in further packets; an exact multiple ends in an empty one.
     """
     if len(payload) < MAX_PAYLOAD:
         return len(payload).to_bytes(3, "little") + bytes((seq & 0xFF,)) + payload
