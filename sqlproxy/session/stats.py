@@ -1,0 +1,72 @@
+"""Plain integer counters of the data path; the admin side reads them, nothing locks them."""
+
+from __future__ import annotations
+
+
+class ServerStats:
+    """What one service set in motion on one server.
+
+    ``operations`` is the number of statements the server is working on now; reads are balanced by it.
+    """
+
+    __slots__ = (
+        "bytes_received",
+        "bytes_sent",
+        "connect_errors",
+        "connections",
+        "connections_total",
+        "errors",
+        "losses",
+        "operations",
+        "reads",
+        "writes",
+    )
+
+    def __init__(self) -> None:
+        self.connections = 0  # open now
+        self.connections_total = 0
+        self.connect_errors = 0
+        self.losses = 0  # connections that broke
+        self.operations = 0
+        self.reads = 0
+        self.writes = 0
+        self.errors = 0  # ERR packets answered
+        self.bytes_sent = 0  # to the server
+        self.bytes_received = 0  # from the server
+
+    def as_dict(self) -> dict[str, int]:
+        """Name to value, for the admin side."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class ServiceStats:
+    """What one service did for its clients."""
+
+    __slots__ = (
+        "client_errors",
+        "logins_failed",
+        "outcomes_unknown",
+        "primary_waits",
+        "reads_retried",
+        "sessions",
+        "sessions_total",
+        "statements",
+        "transactions_lost",
+        "unknown_statements",
+    )
+
+    def __init__(self) -> None:
+        self.sessions = 0  # open now
+        self.sessions_total = 0
+        self.logins_failed = 0
+        self.client_errors = 0  # protocol errors, time-outs at login
+        self.statements = 0
+        self.unknown_statements = 0  # not understood, so sent to the primary
+        self.reads_retried = 0
+        self.primary_waits = 0  # statements that had to wait for a primary
+        self.outcomes_unknown = 0
+        self.transactions_lost = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """Name to value, for the admin side."""
+        return {name: getattr(self, name) for name in self.__slots__}
