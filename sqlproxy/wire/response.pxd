@@ -1,0 +1,44 @@
+import cython
+
+cdef class ResponseTracker:
+    cdef public bint deprecate_eof
+    cdef public int status
+    cdef public int error
+    cdef public int first
+    cdef public Py_ssize_t rows
+    cdef public unsigned int statement_id
+    cdef public int columns
+    cdef public int parameters
+    cdef public bint upload
+    cdef int _kind
+    cdef int _state
+    cdef int _left
+    cdef Py_ssize_t _skip
+    cdef bint _continued
+    cdef bint _last
+    cdef bytes _carry
+
+    cpdef begin(self, int kind)
+    cpdef resume_upload(self)
+    @cython.locals(carried=Py_ssize_t, end=Py_ssize_t)
+    cpdef Py_ssize_t feed(self, bytes chunk) except -2
+    @cython.locals(size=Py_ssize_t, pos=Py_ssize_t, step=Py_ssize_t, length=Py_ssize_t)
+    cdef Py_ssize_t _walk(self, bytes chunk) except -2
+    cdef bint _is_plain(self, bytes chunk, Py_ssize_t pos) except -1
+    @cython.locals(head=int)
+    cdef bint _packet(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) except -1
+    cdef bint _first_packet(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
+    cdef void _note_first(self, int head)
+    @cython.locals(count=int)
+    cdef bint _column_count(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
+    cdef bint _definition(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
+    cdef void _after_definitions(self)
+    cdef bint _definitions_end(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
+    cdef bint _row_or_end(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
+    cdef bint _prepared(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
+    cdef bint _err(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) except -1
+    @cython.locals(needed=Py_ssize_t, pos=Py_ssize_t)
+    cdef bint _ok(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) except -1
+    cdef bint _eof(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) except -1
+    cdef void _end_of_result(self, int head, int status)
+    cdef Py_ssize_t _after_lenenc(self, bytes chunk, Py_ssize_t pos, Py_ssize_t end) except -1

@@ -1,0 +1,319 @@
+"""Follows a server's reply packet by packet, just far enough to know where it ends and what its status flags say.
+
+The bytes themselves are not touched: the same chunk that was fed here goes on to the client. Only the headers, the
+first byte of each packet, and the head of OK, EOF and ERR packets are read.
+
+Sources: MySQL source documentation, "Text Resultset", "COM_STMT_PREPARE Response", "OK_Packet", "EOF_Packet"
+(https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query_response_text_resultset.html);
+MariaDB's ``Materialized_cursor::send_result_set_metadata`` for cursors, whose reply ends without rows.
+"""
+
+from typing import Final
+
+from sqlproxy.errors import ServerProtocolError
+from sqlproxy.wire.constants import (
+    HEADER,
+    MAX_PAYLOAD,
+    SERVER_MORE_RESULTS_EXISTS,
+    SERVER_STATUS_CURSOR_EXISTS,
+)
+
+# What is awaited: chosen by the command
+QUERY: Final = 0  # OK, ERR, LOCAL INFILE request, or one or more result sets
+PREPARE: Final = 1  # COM_STMT_PREPARE
+ROWS: Final = 2  # COM_STMT_FETCH, COM_FIELD_LIST: packets up to an EOF
+SINGLE: Final = 3  # one OK, EOF or ERR
+TEXT: Final = 4  # COM_STATISTICS: one packet of text
+
+# Where in the reply we are
+_FIRST: Final = 0
+_COLUMNS: Final = 1
+_COLUMNS_EOF: Final = 2
+_ROWS: Final = 3
+_PARAMETERS: Final = 4
+_PARAMETERS_EOF: Final = 5
+_DONE: Final = 6
+_UPLOAD: Final = 7
+
+_HEAD: Final = 23  # bytes of an OK packet that hold all up to its warnings, at most
+
+
+class ResponseTracker:
+    """One per backend connection; ``begin`` for each command, then ``feed`` until it says the reply has ended.
+
+    After that: ``status`` the last status flags seen, ``error`` the code of an ERR packet that ended the reply or 0,
+    ``first`` the first byte of the reply, ``rows`` the number of packets counted as rows; for PREPARE also
+    ``statement_id``, ``columns`` and ``parameters``. ``upload`` is True while the server waits for a local file.
+    """
+
+    def __init__(self, deprecate_eof: bool) -> None:
+        self.deprecate_eof = deprecate_eof
+        self.status = 0
+        self.error = 0
+        self.first = -1
+        self.rows = 0
+        self.statement_id = 0
+        self.columns = 0
+        self.parameters = 0
+        self.upload = False
+        self._kind = QUERY
+        self._state = _DONE
+        self._left = 0  # definitions still to come
+        self._skip = 0  # payload bytes of the packet at hand still to come
+        self._continued = False  # the next packet continues the one before
+        self._last = False  # the packet being skipped ends the reply
+        self._carry = b""
+
+    def begin(self, kind: int) -> None:
+        """A command was sent whose reply is of ``kind``."""
+        self.error = 0
+        self.first = -1
+        self.rows = 0
+        self.upload = False
+        self._kind = kind
+        self._state = _ROWS if kind == ROWS else _FIRST
+        self._skip = 0
+        self._continued = False
+        self._last = False
+        self._carry = b""
+
+    @property
+    def done(self) -> bool:
+        """No reply is awaited."""
+        return self._state == _DONE
+
+    def resume_upload(self) -> None:
+        """The client's file was sent; the server's OK or ERR is awaited."""
+        self.upload = False
+        self._state = _FIRST
+
+    def feed(self, chunk: bytes) -> int:
+        """The offset in ``chunk`` just past the reply's end, or -1 when it goes on beyond this chunk.
+
+        Raises ServerProtocolError for bytes that cannot be a reply.
+        """
+        carried = 0
+        if self._carry:
+            carried = len(self._carry)
+            chunk = self._carry + chunk
+            self._carry = b""
+        end = self._walk(chunk)
+        return end - carried if end >= 0 else -1
+
+    def _walk(self, chunk: bytes) -> int:
+        size = len(chunk)
+        pos = 0
+        while True:
+            if self._skip:
+                step = self._skip if self._skip < size - pos else size - pos
+                self._skip -= step
+                pos += step
+                if self._skip:
+                    return -1
+            if self._last and not self._continued:
+                self._last = False
+                self._state = _DONE
+                return pos
+            if self._state == _DONE:
+                raise ServerProtocolError("the server sent bytes that belong to no reply")
+            # a header alone decides nothing, unless the packet is a continuation or empty
+            if size - pos < HEADER or (size - pos == HEADER and not self._is_plain(chunk, pos)):
+                self._carry = chunk[pos:]
+                return -1
+            length = chunk[pos] | chunk[pos + 1] << 8 | chunk[pos + 2] << 16
+            if self._continued:
+                self._continued = length == MAX_PAYLOAD
+            else:
+                if not self._packet(chunk, pos + HEADER, length, size):
+                    self._carry = chunk[pos:]
+                    return -1
+                self._continued = length == MAX_PAYLOAD
+            pos += HEADER
+            self._skip = length
+
+    def _is_plain(self, chunk: bytes, pos: int) -> bool:
+        """Whether the packet whose header lies at ``pos`` needs no look at its first byte."""
+        return self._continued or (chunk[pos] | chunk[pos + 1] | chunk[pos + 2]) == 0
+
+    def _packet(self, chunk: bytes, start: int, length: int, size: int) -> bool:
+        """Act on a packet by its first bytes; False when more of them are needed."""
+        if length == 0:
+            if self._state == _ROWS or self._kind == TEXT:
+                self._last = self._kind == TEXT
+                self.rows += 1
+                return True
+            raise ServerProtocolError("the server sent an empty packet where a reply was due")
+        head = chunk[start]
+        if self._state == _ROWS:
+            if head < 0xFE:
+                if self.first < 0:
+                    self.first = head
+                self.rows += 1
+                return True
+            return self._row_or_end(chunk, start, length, size, head)
+        if self._state == _COLUMNS or self._state == _PARAMETERS:
+            return self._definition(chunk, start, length, size, head)
+        if self._state == _FIRST:
+            return self._first_packet(chunk, start, length, size, head)
+        if self._state == _UPLOAD:
+            raise ServerProtocolError("the server spoke while it was to read a local file")
+        return self._definitions_end(chunk, start, length, size, head)
+
+    def _first_packet(self, chunk: bytes, start: int, length: int, size: int, head: int) -> bool:
+        if head == 0xFF:
+            return self._err(chunk, start, length, size)
+        if self._kind == PREPARE:
+            return self._prepared(chunk, start, length, size, head)
+        if self._kind == TEXT:
+            self.first = head
+            self._last = True
+            return True
+        if head == 0x00:
+            return self._ok(chunk, start, length, size)
+        if self._kind == SINGLE:
+            if head != 0xFE:
+                raise ServerProtocolError(f"the server answered with packet 0x{head:02X} where OK or ERR was due")
+            return self._eof(chunk, start, length, size)
+        if head == 0xFB:
+            self._note_first(head)
+            self.upload = True
+            self._state = _UPLOAD
+            return True
+        return self._column_count(chunk, start, length, size, head)
+
+    def _note_first(self, head: int) -> None:
+        if self.first < 0:
+            self.first = head
+
+    def _column_count(self, chunk: bytes, start: int, length: int, size: int, head: int) -> bool:
+        count = head
+        if head == 0xFC:
+            if size - start < 3:
+                return False
+            count = chunk[start + 1] | chunk[start + 2] << 8
+        elif head > 0xFB:
+            raise ServerProtocolError(f"the server announced a result set in a way unknown here: 0x{head:02X}")
+        self._note_first(head)
+        self._left = count
+        self._state = _COLUMNS
+        return True
+
+    def _definition(self, chunk: bytes, start: int, length: int, size: int, head: int) -> bool:
+        if head == 0xFF:
+            return self._err(chunk, start, length, size)
+        self._left -= 1
+        if self._left:
+            return True
+        if not self.deprecate_eof:
+            self._state = _COLUMNS_EOF if self._state == _COLUMNS else _PARAMETERS_EOF
+        else:
+            self._after_definitions()
+        return True
+
+    def _after_definitions(self) -> None:
+        """All definitions of one list have come (and their EOF, if any)."""
+        if self._kind != PREPARE:
+            self._state = _ROWS
+        elif (self._state == _PARAMETERS or self._state == _PARAMETERS_EOF) and self.columns:
+            self._left = self.columns
+            self._state = _COLUMNS
+        else:
+            self._last = True
+
+    def _definitions_end(self, chunk: bytes, start: int, length: int, size: int, head: int) -> bool:
+        if head == 0xFF:
+            return self._err(chunk, start, length, size)
+        if head != 0xFE or length > 8:
+            raise ServerProtocolError("the server sent no EOF after the column definitions")
+        if size - start < length:
+            return False
+        if self._kind != PREPARE:
+            self.status = chunk[start + 3] | chunk[start + 4] << 8 if length >= 5 else self.status
+            if self.status & SERVER_STATUS_CURSOR_EXISTS:
+                self._last = True
+                return True
+        self._after_definitions()
+        return True
+
+    def _row_or_end(self, chunk: bytes, start: int, length: int, size: int, head: int) -> bool:
+        if head == 0xFF:
+            return self._err(chunk, start, length, size)
+        if self.deprecate_eof:
+            if length < MAX_PAYLOAD:
+                return self._ok(chunk, start, length, size)
+        elif length < 9:
+            return self._eof(chunk, start, length, size)
+        self._note_first(head)
+        self.rows += 1
+        return True
+
+    def _prepared(self, chunk: bytes, start: int, length: int, size: int, head: int) -> bool:
+        if head != 0 or length < 9:
+            raise ServerProtocolError("the server answered COM_STMT_PREPARE with something else than a statement")
+        if size - start < 9:
+            return False
+        self.first = 0
+        self.statement_id = (
+            chunk[start + 1] | chunk[start + 2] << 8 | chunk[start + 3] << 16 | chunk[start + 4] << 24
+        ) & 0xFFFFFFFF
+        self.columns = chunk[start + 5] | chunk[start + 6] << 8
+        self.parameters = chunk[start + 7] | chunk[start + 8] << 8
+        if self.parameters:
+            self._left = self.parameters
+            self._state = _PARAMETERS
+        elif self.columns:
+            self._left = self.columns
+            self._state = _COLUMNS
+        else:
+            self._last = True
+        return True
+
+    def _err(self, chunk: bytes, start: int, length: int, size: int) -> bool:
+        if length < 3:
+            raise ServerProtocolError("the server sent an ERR packet without a code")
+        if size - start < 3:
+            return False
+        self._note_first(0xFF)
+        self.error = chunk[start + 1] | chunk[start + 2] << 8
+        self._last = True
+        return True
+
+    def _ok(self, chunk: bytes, start: int, length: int, size: int) -> bool:
+        needed = length if length < _HEAD else _HEAD
+        if size - start < needed:
+            return False
+        pos = self._after_lenenc(chunk, start + 1, start + length)
+        pos = self._after_lenenc(chunk, pos, start + length)
+        if pos + 2 > start + length:
+            raise ServerProtocolError("the server sent an OK packet without status flags")
+        self._end_of_result(chunk[start], chunk[pos] | chunk[pos + 1] << 8)
+        return True
+
+    def _eof(self, chunk: bytes, start: int, length: int, size: int) -> bool:
+        if length < 5:
+            raise ServerProtocolError("the server sent an EOF packet without status flags")
+        if size - start < 5:
+            return False
+        self._end_of_result(chunk[start], chunk[start + 3] | chunk[start + 4] << 8)
+        return True
+
+    def _end_of_result(self, head: int, status: int) -> None:
+        self._note_first(head)
+        self.status = status
+        if status & SERVER_MORE_RESULTS_EXISTS and self._kind == QUERY:
+            self._state = _FIRST
+        else:
+            self._last = True
+
+    def _after_lenenc(self, chunk: bytes, pos: int, end: int) -> int:
+        """The position after a length-encoded integer. Raises ServerProtocolError past ``end``."""
+        if pos >= end:
+            raise ServerProtocolError("the server sent a truncated OK packet")
+        head = chunk[pos]
+        if head < 0xFB:
+            return pos + 1
+        if head == 0xFC:
+            return pos + 3
+        if head == 0xFD:
+            return pos + 4
+        return pos + 9
