@@ -1,0 +1,152 @@
+"""The accounts in use: kept fresh from the servers' grant tables, or fixed by the configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from sqlproxy.accounts import loader, match, static
+from sqlproxy.accounts.decoy import Decoys
+from sqlproxy.accounts.model import Account, Accounts
+from sqlproxy.accounts.remembered import FastHashes, Remembered
+from sqlproxy.config import AccountsConfig
+from sqlproxy.errors import SqlproxyError
+from sqlproxy.topology.model import Server, Snapshot
+from sqlproxy.topology.publisher import Publisher
+from sqlproxy.wire.auth import Credentials
+
+LOAD_TIMEOUT = 5.0  # seconds for one server
+MIN_INTERVAL = 1.0  # seconds between two loads, whoever asks
+
+Load = Callable[[Server, str, str, float], Awaitable[Accounts]]
+
+log = logging.getLogger(__name__)
+
+
+class AccountRegistry:
+    """Answers who may log in, from the newest set of accounts that could be read.
+
+    ``accounts`` is that set (empty before the first success), ``error`` why the last reading failed, "" if it did
+    not. ``fast_hashes`` is what clients have proved. ``load`` and ``clock`` (monotonic seconds) are for tests.
+    """
+
+    def __init__(
+        self,
+        config: AccountsConfig,
+        monitor_user: str,
+        monitor_password: str,
+        publisher: Publisher,
+        servers: Sequence[Server],
+        *,
+        load: Load = loader.load,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.accounts = Accounts()
+        self.error = ""
+        self.fast_hashes = FastHashes()
+        self._config = config
+        self._user = config.user or monitor_user
+        self._password = config.password.get_secret_value() if config.user else monitor_password
+        self._publisher = publisher
+        self._servers = tuple(servers)
+        self._load = load
+        self._clock = clock
+        self._decoys = Decoys()
+        self._started_at = float("-inf")  # when the newest loading began
+        self._loading: asyncio.Task[bool] | None = None
+        self._timer: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Load once, then again every ``refresh`` seconds. Servers that cannot be read now do not prevent the start."""
+        if self._config.source == "static":
+            self.accounts = static.from_config(self._config.users)
+            return
+        await self.refresh("start")
+        self._timer = asyncio.create_task(self._refresh_for_ever(), name="accounts refresh")
+
+    async def stop(self) -> None:
+        """End the timer and what is being loaded."""
+        for task in (self._timer, self._loading):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self._timer = self._loading = None
+
+    async def refresh(self, reason: str) -> bool:
+        """Read the accounts again; True if a set was read since the call.
+
+        Callers that come while a loading runs share its result; within a second of the last one nothing is done.
+        ``reason`` is for the log.
+        """
+        if self._config.source == "static":
+            return False
+        if self._loading is None or self._loading.done():
+            if self._clock() - self._started_at < MIN_INTERVAL:
+                return False
+            self._started_at = self._clock()
+            self._loading = asyncio.create_task(self._reload(reason), name="accounts load")
+        # Shielded: a client that goes away must not end the loading that others wait for.
+        return await asyncio.shield(self._loading)
+
+    def find(self, user: str | bytes, host_ip: str | None, host_name: str | None = None) -> Account | None:
+        """See ``match.find``."""
+        return match.find(self.accounts, user, host_ip, host_name)
+
+    def decoy(self, user: str | bytes) -> Account:
+        """An account for a user that does not exist, which nobody can log in to but which answers like a real one."""
+        return self._decoys.account(user, self.accounts.plugins())
+
+    def remember(self, account: Account, credentials: Credentials) -> None:
+        """Keep the cleartext password a client has proved; see ``remembered``."""
+        self.fast_hashes.remember(account, credentials)
+
+    def remembered(self, account: Account) -> Remembered | None:
+        """What is known of the account's password."""
+        return self.fast_hashes.remembered(account)
+
+    async def _refresh_for_ever(self) -> None:
+        while True:
+            if self.accounts.loaded_at and not self._config.refresh:
+                return
+            await asyncio.sleep(max(self._config.refresh, MIN_INTERVAL) if self.accounts.loaded_at else MIN_INTERVAL)
+            await self.refresh("timer")
+
+    async def _reload(self, reason: str) -> bool:
+        errors = []
+        for server in order(self._servers, self._publisher.snapshot):
+            try:
+                accounts = await self._load(server, self._user, self._password, LOAD_TIMEOUT)
+            except SqlproxyError as error:
+                errors.append(error.message)
+                continue
+            self._accept(static.supplement(accounts, self._config.users), reason)
+            return True
+        self._failed("; ".join(errors) or "no server is in a state to be asked")
+        return False
+
+    def _accept(self, accounts: Accounts, reason: str) -> None:
+        if self.error:
+            self._publisher.event("accounts", accounts.source, f"the accounts are read again from {accounts.source}")
+        if accounts != self.accounts:
+            log.info("%d accounts read from %s (%s)", len(accounts), accounts.source, reason)
+            self.fast_hashes.retain(accounts.accounts)
+        self.accounts, self.error = accounts, ""
+
+    def _failed(self, error: str) -> None:
+        if not self.error:  # once, not at every refresh
+            kept = f"those of {self.accounts.source} stay in force" if self.accounts.loaded_at else "nobody can log in"
+            log.warning("the accounts cannot be read, %s: %s", kept, error)
+            self._publisher.event("accounts", "", f"the accounts cannot be read, {kept}: {error}")
+        self.error = error
+
+
+def order(servers: Sequence[Server], snapshot: Snapshot) -> list[Server]:
+    """Whom to ask: the primary, then the replicas; before the first snapshot everybody, as configured."""
+    if not snapshot.number:
+        return list(servers)
+    usable = {view.name for view in snapshot.servers if view.usable}
+    return sorted((s for s in servers if s.name in usable), key=lambda server: server.name != snapshot.primary)
