@@ -1,0 +1,295 @@
+"""The admin side over HTTP: dashboard, REST, metrics and health. The only module that knows aiohttp.
+
+Every error is ``{"error": sentence, "hint": what to do}``. Access rules are in `access`, the routes in `routes`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from typing import Any
+
+from aiohttp import web
+
+from sqlproxy.admin import commands, view
+from sqlproxy.admin.access import Guard
+from sqlproxy.admin.clustercheck import clustercheck
+from sqlproxy.admin.commands import CommandError
+from sqlproxy.admin.metrics import CONTENT_TYPE, Metrics
+from sqlproxy.admin.openapi import Route, document
+from sqlproxy.admin.routes import ROUTES
+from sqlproxy.admin.view import Runtime
+from sqlproxy.config import AdminConfig
+from sqlproxy.errors import SqlproxyError
+
+MAX_BODY = 1 << 20
+
+log = logging.getLogger("sqlproxy.admin")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_CHALLENGE = 'Basic realm="sqlproxy", charset="UTF-8"'
+
+
+class AdminServer:
+    """Serves a runtime at ``config.listen``; raises ValueError when that is switched off (None)."""
+
+    def __init__(self, runtime: Runtime, config: AdminConfig) -> None:
+        if config.listen is None:
+            raise ValueError("the admin side is switched off")
+        self._address = config.listen
+        self._guard = Guard(config)
+        self._handlers = _Handlers(runtime, self._guard)
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens: ``http://host:port`` (the real port once started) or ``unix:/path``."""
+        if self._address.path:
+            return f"unix:{self._address.path}"
+        port = self._address.port
+        if self._runner is not None and self._runner.addresses:
+            port = self._runner.addresses[0][1]
+        host = f"[{self._address.host}]" if ":" in self._address.host else self._address.host
+        return f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        """Listen. Raises SqlproxyError, naming the address, when that is not possible."""
+        runner = web.AppRunner(self.application(), access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await self._site(runner).start()
+        except OSError as error:
+            await runner.cleanup()
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise SqlproxyError(f"admin: cannot listen on {self._address}: {reason}") from None
+        self._runner = runner
+        if self._address.path:
+            os.chmod(self._address.path, 0o600)
+        log.info("dashboard and admin API at %s", self.url)
+
+    async def stop(self) -> None:
+        """Close the port and end the requests under way."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+        self._handlers.metrics_registry.close()
+
+    def _site(self, runner: web.AppRunner) -> web.BaseSite:
+        if self._address.path:
+            return web.UnixSite(runner, self._address.path)
+        return web.TCPSite(runner, self._address.host, self._address.port, reuse_address=True)
+
+    def application(self) -> web.Application:
+        """The aiohttp application, without a socket."""
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[self._answer])
+        for route in ROUTES:
+            handler = self._guarded(route)
+            app.router.add_route(route.method, route.path, handler)
+            if route.method == "GET":
+                app.router.add_route("HEAD", route.path, handler)
+            if route.probe:
+                app.router.add_route("OPTIONS", route.path, handler)
+        return app
+
+    def _guarded(self, route: Route) -> Handler:
+        handler: Handler = getattr(self._handlers, route.handler)
+
+        async def serve(request: web.Request) -> web.StreamResponse:
+            who = self._guard.identify(request.headers)
+            if not route.public:
+                self._check(request, who)
+            peer = request.remote or "the unix socket"
+            request["who"] = f"{who} from {peer}" if who else None
+            return await handler(request)
+
+        return serve
+
+    def _check(self, request: web.Request, who: str | None) -> None:
+        if who is None:
+            raise CommandError(401, "user and password, or a token, are needed", "see [admin] in the configuration")
+        refusal = self._guard.refuse(request.method, request.headers)
+        if refusal is not None:
+            raise CommandError(refusal.status, refusal.error, refusal.hint)
+
+    @web.middleware
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Turn every error into its JSON form; nothing else of it reaches the client."""
+        try:
+            response = await handler(request)
+        except CommandError as error:
+            response = _error(error.status, str(error), error.hint)
+        except web.HTTPException as error:
+            response = _http_error(request, error)
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            response = _error(500, "the proxy failed to answer", "its log says why")
+        if response.status == 401:
+            response.headers["WWW-Authenticate"] = _CHALLENGE
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+
+def _json(data: object, status: int = 200) -> web.Response:
+    body = json.dumps(data, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
+    return web.Response(body=body, status=status, content_type="application/json")
+
+
+def _error(status: int, error: str, hint: str) -> web.Response:
+    return _json({"error": error, "hint": hint}, status)
+
+
+def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
+    if error.status == 404:
+        return _error(404, f"there is nothing at {request.path}", "GET /openapi.json lists what there is")
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        response = _error(405, f"{request.method} is not possible at {request.path}", f"possible are {allowed}")
+        response.headers["Allow"] = allowed
+        return response
+    if error.status == 413:
+        return _error(413, f"the body is longer than {MAX_BODY} bytes", "send a shorter one")
+    return _error(error.status, error.reason.lower(), "")
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    """The JSON object a request carries; an empty body is an empty object."""
+    data = await request.read()
+    if not data.strip():
+        return {}
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        raise CommandError(400, "the body is not JSON", 'send an object such as {"state": "drain"}') from None
+    if not isinstance(value, dict):
+        raise CommandError(400, "the body is not a JSON object", 'send an object such as {"state": "drain"}')
+    return value
+
+
+class _Handlers:
+    """One method per route, named in the route table."""
+
+    def __init__(self, runtime: Runtime, guard: Guard) -> None:
+        self._runtime = runtime
+        self._guard = guard
+        self._page, self._policy = _dashboard()
+        self.metrics_registry = Metrics(runtime)
+
+    async def dashboard(self, request: web.Request) -> web.Response:
+        headers = {"Content-Security-Policy": self._policy}
+        return web.Response(text=self._page, content_type="text/html", headers=headers)
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        return _json(document(ROUTES))
+
+    async def health(self, request: web.Request) -> web.Response:
+        return _json({"status": "alive"})
+
+    async def ready(self, request: web.Request) -> web.Response:
+        role = request.query.get("role", "primary")
+        if role not in ("primary", "replica"):
+            raise CommandError(400, f"{role!r} is not a role", "the roles are primary and replica")
+        good, reason = view.ready(self._runtime, role)
+        body = {"status": "ready" if good else "unready"}
+        trusted = request["who"] and self._guard.refuse(request.method, request.headers) is None
+        return _json(body | ({"reason": reason} if trusted else {}), 200 if good else 503)
+
+    async def clustercheck(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        try:
+            status, text = clustercheck(self._runtime, name, request.query)
+        except KeyError:
+            raise CommandError(404, f"there is no server named {name!r}", "") from None
+        response = web.Response(body=text.encode(), status=status, content_type="text/plain")
+        response.headers["Connection"] = "close"
+        response.force_close()
+        return response
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=self.metrics_registry.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def servers(self, request: web.Request) -> web.Response:
+        return _json(view.servers(self._runtime))
+
+    async def server(self, request: web.Request) -> web.Response:
+        return _json(commands.server(self._runtime, request.match_info["name"]))
+
+    async def set_state(self, request: web.Request) -> web.Response:
+        name, body = request.match_info["name"], await _body(request)
+        return _json(commands.set_state(self._runtime, name, body.get("state"), request["who"]))
+
+    async def services(self, request: web.Request) -> web.Response:
+        return _json(view.services(self._runtime))
+
+    async def sessions(self, request: web.Request) -> web.Response:
+        return _json(view.sessions(self._runtime))
+
+    async def kill(self, request: web.Request) -> web.Response:
+        return _json(commands.kill(self._runtime, request.match_info["id"], request["who"]))
+
+    async def monitor(self, request: web.Request) -> web.Response:
+        return _json(view.monitor(self._runtime))
+
+    async def accounts(self, request: web.Request) -> web.Response:
+        return _json(view.accounts(self._runtime))
+
+    async def events(self, request: web.Request) -> web.Response:
+        after = request.query.get("after", "0")
+        if not re.fullmatch(r"[0-9]{1,18}", after):
+            raise CommandError(400, f"after: {after!r} is not the number of an event", "GET /v1/events?after=17")
+        return _json(view.events(self._runtime, int(after)))
+
+    async def config(self, request: web.Request) -> web.Response:
+        return _json(view.config(self._runtime))
+
+    async def explain(self, request: web.Request) -> web.Response:
+        query = request.query
+        return _json(commands.explain(self._runtime, query.get("sql", ""), query.get("in_transaction", "")))
+
+    async def switchover(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        return _json(await commands.switchover(self._runtime, body.get("server"), request["who"]))
+
+    async def reload(self, request: web.Request) -> web.Response:
+        await _body(request)
+        return _json(await commands.reload(self._runtime, request["who"]))
+
+    async def notify(self, request: web.Request) -> web.Response:
+        return _json(commands.notify(self._runtime, await _body(request), request["who"]))
+
+
+def _dashboard() -> tuple[str, str]:
+    """The page, and a content security policy that lets run nothing but what is written in it."""
+    page = resources.files("sqlproxy.admin").joinpath("dashboard/index.html").read_text("utf-8")
+    return page, "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {_digest(page, 'script')}",
+            f"style-src {_digest(page, 'style')}",
+            "connect-src 'self'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        ]
+    )
+
+
+def _digest(page: str, tag: str) -> str:
+    inside = re.search(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+    text = inside[1] if inside else ""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
