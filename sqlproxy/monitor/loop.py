@@ -1,0 +1,281 @@
+"""The monitor's loop: probe every server by its own clock, judge on every report, publish what changed.
+
+Timeouts, back-off and hysteresis live here and nowhere else. A dead server falls with its first failed report; one
+that returns is held back from becoming primary for a few intervals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from sqlproxy.config import MonitorConfig
+from sqlproxy.errors import SqlproxyError
+from sqlproxy.monitor.base import Flavour, Situation, Verdict
+from sqlproxy.monitor.changes import Change, changes, visible
+from sqlproxy.monitor.flavours import flavour_for
+from sqlproxy.monitor.probe import Probe
+from sqlproxy.topology.model import AdminState, NodeReport, Server, Snapshot
+from sqlproxy.topology.publisher import Publisher
+
+log = logging.getLogger("sqlproxy.monitor")
+
+RISE = 3  # intervals a returning server must have been good before it may take over as primary
+MIN_GAP = 0.05  # seconds between two probes of one server, however much evidence comes in
+PATIENT_AFTER = 5.0  # seconds a server is down before it is probed more slowly
+PATIENT_PERIOD = 1.0  # seconds between probes then, unless the interval is longer
+
+
+class Clock(Protocol):
+    """Time as the loop sees it."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+    async def wait(self, event: asyncio.Event | None, seconds: float) -> None:
+        """Return when the event is set or the seconds are over."""
+
+
+class LoopClock:
+    """Real time."""
+
+    def now(self) -> float:
+        """Monotonic seconds, the same in all processes of a machine."""
+        return time.monotonic()
+
+    async def wait(self, event: asyncio.Event | None, seconds: float) -> None:
+        """See Clock."""
+        if event is None:
+            await asyncio.sleep(seconds)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
+
+
+class Prober(Protocol):
+    """What the loop needs of a Probe."""
+
+    async def report(self) -> NodeReport:
+        """Ask once; never raises but for cancellation, never takes longer than the timeout."""
+
+    def close(self) -> None:
+        """Drop the kept connection."""
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What the loop remembers of one server; times are monotonic seconds."""
+
+    server: Server
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    good_since: float | None = None
+    down_since: float | None = None
+
+
+class Monitor:
+    """Watches servers and publishes Snapshots until stopped. Everything but start and stop is synchronous."""
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        config: MonitorConfig,
+        publisher: Publisher,
+        *,
+        clock: Clock | None = None,
+        probe: Callable[[Server, MonitorConfig, Flavour], Prober] = Probe,
+        states: Mapping[str, AdminState] | None = None,
+    ) -> None:
+        self._servers = tuple(servers)
+        self._config = config
+        self._publisher = publisher
+        self._clock = clock or LoopClock()
+        self._make_probe = probe
+        self._flavour = flavour_for(config)
+        self._watches = {server.name: _Watch(server) for server in self._servers}
+        given = states or {}
+        self._states = {name: given.get(name, AdminState.ACTIVE) for name in self._watches}
+        self._reports: dict[str, NodeReport] = {}
+        self._verdict = Verdict((), None)
+        self._preferred: str | None = None
+        self._judging = False  # only once every server has reported, or the first ones would pass for the cluster
+        self._complete = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def states(self) -> Mapping[str, AdminState]:
+        """What the operator wants of each server."""
+        return dict(self._states)
+
+    @property
+    def reports(self) -> Mapping[str, NodeReport]:
+        """The newest report of each server that has been probed."""
+        return dict(self._reports)
+
+    @property
+    def preferred(self) -> str | None:
+        """The server an operator made primary, while that holds."""
+        return self._preferred
+
+    async def start(self) -> None:
+        """Start one task per server; returns at once."""
+        self._tasks = [asyncio.create_task(self._watch(w), name=f"monitor {n}") for n, w in self._watches.items()]
+
+    async def stop(self) -> None:
+        """End the tasks and their connections; the newest Snapshot stays published."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the next turn of the loop
+
+    async def first_snapshot(self, seconds: float) -> Snapshot:
+        """Wait until each server has reported once, or ``seconds``; then judge what is known."""
+        await self._clock.wait(self._complete, seconds)
+        if not self._judging:
+            self._judging = True
+            self._judge()
+        return self._publisher.snapshot
+
+    def probe_now(self, server: str | None, why: str) -> None:
+        """Probe one server (None: all) without waiting for its turn; cheap enough for the data path."""
+        for name, watch in self._watches.items():
+            if server in (None, name) and not watch.wake.is_set():
+                log.debug("probing %s at once: %s", name, why)
+                watch.wake.set()
+
+    def notify(self, source: str, detail: str) -> None:
+        """Take a pushed view change as a hint: nothing in it is believed, every server is probed at once."""
+        self._tell(Change("notify", "", f"notified by {source}: {detail}"))
+        self.probe_now(None, f"notified by {source}")
+
+    def set_state(self, name: str, state: AdminState) -> None:
+        """Note what the operator wants of a server and judge again. Raises KeyError when there is no such server."""
+        before = self._states[name]
+        if before is state:
+            return
+        self._states[name] = state
+        self._tell(Change("state", name, f"{name}: {before} -> {state}"))
+        self._judge()
+
+    def prefer(self, name: str | None) -> None:
+        """Make a server primary until it fails or leaves service; None goes back to the rule.
+
+        Raises SqlproxyError with the reason when it cannot be primary.
+        """
+        if name is not None and name not in self._verdict.candidates:
+            raise SqlproxyError(self._refusal(name))
+        self._preferred = name
+        self._judge()
+
+    def switchover(self, name: str | None) -> str:
+        """Prefer ``name``, or the best candidate that is not primary now. Returns the new primary's name.
+
+        Raises SqlproxyError with the reason when there is none.
+        """
+        if name is None:
+            current = self._publisher.snapshot.primary
+            name = next((c for c in self._verdict.candidates if c != current), None)
+            if name is None:
+                raise SqlproxyError("there is no other candidate for primary")
+        self.prefer(name)
+        return name
+
+    def _refusal(self, name: str) -> str:
+        view = next((v for v in self._verdict.servers if v.name == name), None)
+        if view is None:
+            known = name in self._watches
+            return f"{name} has not been probed yet" if known else f"there is no server named {name!r}"
+        return f"{name} cannot become primary: it is {view.reason}"
+
+    async def _watch(self, watch: _Watch) -> None:
+        """Probe one server for ever."""
+        probe = self._make_probe(watch.server, self._config, self._flavour)
+        try:
+            while True:
+                started = self._clock.now()
+                watch.wake.clear()
+                report = await probe.report()
+                try:
+                    self._take(watch, report)
+                except Exception:
+                    # The watch must go on; without a judgement the snapshot goes stale and writing stops by itself.
+                    log.exception("the report of %s could not be judged", watch.server.name)
+                due = started + self._period(watch)
+                await self._clock.wait(watch.wake, max(0.0, due - self._clock.now()))
+                await self._clock.wait(None, max(0.0, started + MIN_GAP - self._clock.now()))
+        finally:
+            probe.close()
+
+    def _period(self, watch: _Watch) -> float:
+        down = watch.down_since is not None and self._clock.now() - watch.down_since > PATIENT_AFTER
+        return max(self._config.interval, PATIENT_PERIOD) if down else self._config.interval
+
+    def _take(self, watch: _Watch, report: NodeReport) -> None:
+        name = watch.server.name
+        first = name not in self._reports
+        if report.error and not first:  # what a server can do is still worth knowing while it is down
+            last = self._reports[name]
+            report = replace(report, version=last.version, capabilities=last.capabilities, collation=last.collation)
+        self._reports[name] = report
+        watch.down_since = (watch.down_since or report.at) if report.error else None
+        if first and not self._judging:
+            watch.good_since = -math.inf  # found running: it does not return from anything
+            self._judging = len(self._reports) == len(self._watches)
+        if self._judging:
+            self._judge()
+        if len(self._reports) == len(self._watches):
+            self._complete.set()
+
+    def _judge(self) -> None:
+        if not self._judging:
+            return
+        verdict = self._flavour.assess(self._situation())
+        self._verdict = verdict
+        for view in verdict.servers:
+            watch = self._watches[view.name]
+            watch.good_since = None if not view.usable else watch.good_since or self._clock.now()
+        self._publish(verdict)
+        if self._preferred is not None and self._preferred not in verdict.candidates:
+            lost, self._preferred = self._preferred, None
+            text = f"{lost} is no longer preferred as primary: {self._refusal(lost)}"
+            self._tell(Change("primary", lost, text, bad=True))
+        for name in verdict.recheck:
+            self.probe_now(name, "the servers' views differ")
+
+    def _situation(self) -> Situation:
+        now, hold = self._clock.now(), RISE * self._config.interval
+        rising = [n for n, w in self._watches.items() if w.good_since is None or now - w.good_since < hold]
+        return Situation(
+            servers=self._servers,
+            reports=self._reports,
+            states=self._states,
+            previous=self._publisher.snapshot,
+            now=now,
+            interval=self._config.interval,
+            preferred=self._preferred,
+            rising=frozenset(rising),
+            memory=self._verdict.memory,
+        )
+
+    def _publish(self, verdict: Verdict) -> None:
+        old, now = self._publisher.snapshot, self._clock.now()
+        new = Snapshot(old.number + 1, now, verdict.servers, verdict.primary, verdict.alarms, self._flavour.causal)
+        if visible(new) == visible(old):
+            # Only figures differ: whoever looks sees them, and no session is woken for them.
+            self._publisher.snapshot = replace(new, number=old.number, at=old.at)
+            self._publisher.confirm(now)
+            return
+        self._publisher.publish(new)
+        for change in changes(old, new):
+            self._tell(change)
+
+    def _tell(self, change: Change) -> None:
+        log.log(logging.WARNING if change.bad else logging.INFO, "%s", change.text)
+        self._publisher.event(change.kind, change.server, change.text)
