@@ -3,9 +3,10 @@
 Fast path: the client replies SHA256(password) XOR SHA256(SHA256(SHA256(password)) + scramble), which a server can
 check that has SHA256(SHA256(password)) in its cache. Otherwise the client sends the password (over TLS, or encrypted
 with RSA) and the server compares it with ``$A$<rounds / 1000, 3 hex digits>$<20 bytes salt><43 characters>``: SHA-crypt
-with SHA256, but a longer salt. ``sha256_password`` stores ``$5$[rounds=N$]<salt>$<43 characters>``.
+with SHA256, but a longer salt. MySQL 9.7 can store ``$B$<rounds>$<salt><88 characters>`` instead: base64 of PBKDF2 with
+SHA512. ``sha256_password`` stores ``$5$[rounds=N$]<salt>$<43 characters>``.
 
-Sources: MySQL's ``sql/auth/sha2_password.cc`` and ``mysys/crypt_genhash_impl.cc``;
+Sources: MySQL's ``sql/auth/sha2_password.cc`` and ``mysys/crypt_genhash_impl.cc``, worklog 17160;
 https://www.akkadia.org/drepper/SHA-crypt.txt
 """
 
@@ -13,7 +14,8 @@ from __future__ import annotations
 
 import hmac
 import re
-from hashlib import sha256
+from base64 import b64encode
+from hashlib import pbkdf2_hmac, sha256
 
 from sqlproxy.wire.native_password import xor
 
@@ -25,6 +27,7 @@ _TRIPLES = (
     *((15, 25, 5), (6, 16, 26), (27, 7, 17), (18, 28, 8), (9, 19, 29)),
 )
 _CACHING = re.compile(rb"\$A\$([0-9A-Fa-f]{3})\$(.{20})(.{43})", re.DOTALL)
+_PBKDF2 = re.compile(rb"\$B\$([0-9A-Fa-f]{3})\$(.{20})(.{88})", re.DOTALL)
 _SHA_CRYPT = re.compile(rb"\$5\$(?:rounds=(\d{1,9})\$)?([^$]{0,20})\$(.{43})", re.DOTALL)
 _DEFAULT_ROUNDS = 5000
 _ROUNDS_LIMITS = (1000, 4_095_000)  # of caching_sha2_password_digest_rounds
@@ -62,20 +65,26 @@ def stored_hash(password: bytes, salt: bytes, rounds: int = _DEFAULT_ROUNDS) -> 
 
 
 def verify(password: bytes, stored: bytes) -> bool:
-    """Whether ``stored`` (``$A$…`` or ``$5$…``) is a hash of ``password``; False for anything that is no hash.
+    """Whether ``stored`` (``$A$…``, ``$B$…`` or ``$5$…``) is a hash of ``password``; anything else is not.
 
-    Takes about 5 ms per 5000 rounds.
+    Takes about 3 ms per 5000 rounds.
     """
     if len(password) > MAX_PASSWORD:
         return False
     if match := _CACHING.fullmatch(stored):
-        rounds = int(match[1], 16) * 1000
+        digest = sha_crypt(password, match[2], _limited(int(match[1], 16) * 1000))
+    elif match := _PBKDF2.fullmatch(stored):
+        rounds = _limited(int(match[1], 16) * 1000)
+        digest = b64encode(pbkdf2_hmac("sha512", password, match[2], rounds))
     elif match := _SHA_CRYPT.fullmatch(stored):
-        rounds = int(match[1] or _DEFAULT_ROUNDS)
+        digest = sha_crypt(password, match[2], _limited(int(match[1] or _DEFAULT_ROUNDS)))
     else:
         return False
-    rounds = min(max(rounds, _ROUNDS_LIMITS[0]), _ROUNDS_LIMITS[1])
-    return hmac.compare_digest(sha_crypt(password, match[2], rounds), match[3])
+    return hmac.compare_digest(digest, match[3])
+
+
+def _limited(rounds: int) -> int:
+    return min(max(rounds, _ROUNDS_LIMITS[0]), _ROUNDS_LIMITS[1])
 
 
 def sha_crypt(password: bytes, salt: bytes, rounds: int) -> bytes:

@@ -15,9 +15,7 @@ def test_lenenc_integers_round_trip_at_any_position(n: int, prefix: bytes) -> No
     assert codec.read_lenenc(data, len(prefix)) == (n, len(data) - 4)
 
 
-@pytest.mark.parametrize(
-    ("n", "size"), [(250, 1), (251, 3), (65535, 3), (65536, 4), (2**24 - 1, 4), (2**24, 9)]
-)
+@pytest.mark.parametrize(("n", "size"), [(250, 1), (251, 3), (65535, 3), (65536, 4), (2**24 - 1, 4), (2**24, 9)])
 def test_lenenc_uses_the_shortest_form(n: int, size: int) -> None:
     assert len(codec.write_lenenc(n)) == size
 
