@@ -99,6 +99,15 @@ def test_full_authentication_over_plain_tcp_asks_for_the_key() -> None:
     assert KEY.decrypt(message, SCRAMBLE) == PASSWORD
 
 
+def test_a_server_that_switches_instead_of_sending_its_key_gets_no_password() -> None:
+    login = ClientAuth(KNOWN, server="n1")
+    login.response(c.CACHING_SHA2, SCRAMBLE)
+    login.receive(b"\x01\x04")
+    login.receive(auth_switch_packet(c.NATIVE, OTHER))
+    with pytest.raises(ServerProtocolError, match="mysql_native_password does not know"):
+        login.receive(b"\x01" + KEY.public_pem)
+
+
 def test_a_configured_key_is_used_at_once() -> None:
     login = ClientAuth(KNOWN, server="n1", server_key=KEY.public_pem)
     login.response(c.CACHING_SHA2, SCRAMBLE)

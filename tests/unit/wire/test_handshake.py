@@ -61,6 +61,14 @@ def test_a_greeting_without_plugins_means_the_native_one() -> None:
     assert Greeting.parse(greeting.encode()) == greeting
 
 
+def test_longer_authentication_data_is_skipped() -> None:
+    data = bytearray(MARIADB_GREETING)
+    data[MARIADB_GREETING.index(b"\x00") + 1 + 4 + 9 + 7] = 25
+    data[-len(c.NATIVE) - 1 : -len(c.NATIVE) - 1] = b"more"
+    greeting = Greeting.parse(bytes(data))
+    assert (greeting.scramble, greeting.auth_plugin) == (b"GN4V4A+Q8dn}J9|&Gr,}", c.NATIVE)
+
+
 def test_an_error_instead_of_a_greeting_is_the_servers_own() -> None:
     with pytest.raises(ServerError, match="Too many connections") as caught:
         Greeting.parse(b"\xff\x10\x04Too many connections")

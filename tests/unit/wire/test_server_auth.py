@@ -132,6 +132,11 @@ def test_ed25519_signs_a_nonce_of_its_own() -> None:
     assert (step.kind, step.credentials) == (Kind.OK, Credentials(b"app"))
 
 
+def test_a_signature_that_came_before_the_nonce_is_not_looked_at() -> None:
+    step = ServerAuth(request(c.ED25519, ed25519.sign(PASSWORD, SCRAMBLE)), SCRAMBLE, [ED25519]).start()
+    assert step.payload.startswith(ED25519_HEAD)
+
+
 def test_a_signature_of_another_nonce_is_denied() -> None:
     login = ServerAuth(request(c.NATIVE, b""), SCRAMBLE, [ED25519])
     login.start()
