@@ -57,7 +57,7 @@ class HumanFormatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info:
             text = f"{text}: {one_line(record.exc_info)}"
-        return f"{when} {record.levelname:<7} {_name(record)}  {text.translate(_VISIBLE)}"
+        return f"{when} {record.levelname:<7} {_name(record)}  {visible(text)}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -74,6 +74,11 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             event["exception"] = one_line(record.exc_info)
         return json.dumps(event, default=str)
+
+
+def visible(text: str) -> str:
+    """Text with every control character and line break written out."""
+    return text.translate(_VISIBLE)
 
 
 def one_line(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sqlproxy.admin.view import Runtime, is_stale
+from sqlproxy.monitor.base import is_on
 from sqlproxy.topology.model import AdminState, Role, ServerView
 
 SYNCED = "Percona XtraDB Cluster Node is synced.\r\n"
@@ -41,4 +42,4 @@ def _in_sync(view: ServerView, available_when_donor: bool) -> bool:
 
 
 def _read_only(view: ServerView) -> bool:
-    return view.figures.get("read_only", "").upper() in ("ON", "1")
+    return is_on(view.figures.get("read_only", ""))

@@ -1,0 +1,219 @@
+"""Is a configuration fit to serve? Connects to every server as the proxy would and says what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlproxy.accounts import loader
+from sqlproxy.config import Settings
+from sqlproxy.errors import SqlproxyError
+from sqlproxy.monitor.base import Flavour, Situation, Verdict
+from sqlproxy.monitor.flavours import flavour_for
+from sqlproxy.monitor.probe import Probe
+from sqlproxy.topology.model import Address, NodeReport, Role, Server, ServerView, Snapshot
+
+CLOCK_TOLERANCE = 2.0  # seconds between a server's clock and ours, above what the probe took
+_NOW = "sqlproxy_now"
+_LINTED = ("innodb_flush_log_at_trx_commit", "max_allowed_packet", "read_only", "wait_timeout")
+
+
+class Level(StrEnum):
+    """How bad a finding is; one ``fail`` makes the check fail."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report: ``subject`` names the server, service or section."""
+
+    level: Level
+    subject: str
+    text: str
+
+
+class _Questions:
+    """A flavour that asks for what the lint needs, too."""
+
+    def __init__(self, flavour: Flavour) -> None:
+        self._flavour = flavour
+        names = ", ".join(f"'{name}'" for name in _LINTED)
+        self.causal = flavour.causal
+        self.SETUP = flavour.SETUP
+        self.QUERIES = (
+            f"SELECT '{_NOW}', UNIX_TIMESTAMP(SYSDATE(6))",
+            *flavour.QUERIES,
+            f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})",
+        )
+
+    def parse(self, rows: Mapping[str, str]) -> object:
+        return self._flavour.parse(rows)
+
+    def assess(self, situation: Situation) -> Verdict:
+        return self._flavour.assess(situation)
+
+
+async def check(settings: Settings) -> list[Finding]:
+    """Everything there is to say, servers first; takes a few monitor timeouts at most."""
+    servers = [config.server() for config in settings.servers]
+    flavour = _Questions(flavour_for(settings.monitor))
+    reports = {report.server: report for report in await asyncio.gather(*(_ask(s, settings, flavour) for s in servers))}
+    snapshot = Snapshot(number=0, at=0.0)
+    situation = Situation(servers, reports, {}, snapshot, time.monotonic(), settings.monitor.interval)
+    verdict = flavour.assess(situation)
+    found = [*_roles(verdict, reports), *_cluster(verdict, settings)]
+    for report in reports.values():
+        found += lint(report, settings)
+    found += await _accounts(settings, [s for s in servers if not reports[s.name].error])
+    return found + list(_ports(settings))
+
+
+async def _ask(server: Server, settings: Settings, flavour: Flavour) -> NodeReport:
+    probe = Probe(server, settings.monitor, flavour)
+    try:
+        report = await probe.report()
+    finally:
+        probe.close()
+    if report.error or _NOW not in report.facts:
+        return report
+    with contextlib.suppress(ValueError):
+        skew = float(report.facts[_NOW]) - (time.time() - (time.monotonic() - report.at))
+        return _with_fact(report, _NOW, f"{skew:.3f}")
+    return report
+
+
+def _with_fact(report: NodeReport, name: str, value: str) -> NodeReport:
+    return NodeReport(
+        server=report.server,
+        at=report.at,
+        latency=report.latency,
+        version=report.version,
+        capabilities=report.capabilities,
+        collation=report.collation,
+        facts={**report.facts, name: value},
+    )
+
+
+def _roles(verdict: Verdict, reports: Mapping[str, NodeReport]) -> Iterator[Finding]:
+    for view in verdict.servers:
+        version = reports[view.name].version
+        text = view.reason if view.reason.startswith(view.role.value) else f"{view.role.value}: {view.reason}"
+        yield Finding(_level(view), view.name, f"{text} (version {version})" if version else text)
+
+
+def _level(view: ServerView) -> Level:
+    if view.role in (Role.PRIMARY, Role.REPLICA):
+        return Level.OK
+    return Level.FAIL if view.role in (Role.DOWN, Role.NON_PRIMARY, Role.UNKNOWN) else Level.WARN
+
+
+def _cluster(verdict: Verdict, settings: Settings) -> Iterator[Finding]:
+    topology = settings.monitor.topology
+    for alarm in verdict.alarms:
+        yield Finding(Level.WARN, topology, alarm)
+    if verdict.primary is None:
+        yield Finding(Level.FAIL, topology, "no server can be the primary, so nothing could be written")
+    else:
+        yield Finding(Level.OK, topology, f"{verdict.primary} would be the primary")
+
+
+def lint(report: NodeReport, settings: Settings) -> Iterator[Finding]:
+    """What one server's variables say against it; nothing for a server that did not answer."""
+    facts = report.facts
+    with contextlib.suppress(ValueError, KeyError):
+        skew = float(facts[_NOW])
+        if abs(skew) > CLOCK_TOLERANCE + settings.monitor.timeout:
+            text = f"its clock is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
+            yield Finding(Level.WARN, report.server, text)
+    flush = facts.get("innodb_flush_log_at_trx_commit", "1")
+    if flush != "1":
+        text = f"innodb_flush_log_at_trx_commit={flush}: a crash of the whole cluster can lose acknowledged writes"
+        yield Finding(Level.WARN, report.server, text)
+    packet = facts.get("max_allowed_packet", "")
+    for service in settings.services:
+        if packet.isdigit() and int(packet) < service.max_allowed_packet:
+            text = f"max_allowed_packet={packet} is below the {service.max_allowed_packet} of service {service.name}"
+            yield Finding(Level.WARN, report.server, text)
+
+
+async def _accounts(settings: Settings, servers: Sequence[Server]) -> list[Finding]:
+    """Whether the grant tables can be read on each server that answers."""
+    accounts = settings.accounts
+    if accounts.source == "static":
+        level = Level.OK if accounts.users else Level.FAIL
+        return [Finding(level, "accounts", f"{len(accounts.users)} static accounts")]
+    secret = accounts.password if accounts.user else settings.monitor.password
+    user, password = accounts.user or settings.monitor.user, secret.get_secret_value()
+    return list(await asyncio.gather(*(_grants(server, user, password, settings) for server in servers)))
+
+
+async def _grants(server: Server, user: str, password: str, settings: Settings) -> Finding:
+    try:
+        found = await loader.load(server, user, password, 5 * settings.monitor.timeout)
+    except SqlproxyError as error:
+        return Finding(Level.FAIL, "accounts", str(error))
+    return Finding(Level.OK, "accounts", f"{server.name}: {user!r} reads {len(found.accounts)} accounts")
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    for service in settings.services:
+        for address in service.listen:
+            yield port(f"service {service.name}", address)
+    if settings.admin.listen is not None:
+        yield port("admin", settings.admin.listen)
+
+
+def port(subject: str, address: Address) -> Finding:
+    """Whether an address can be listened at. One in use is a warning: a proxy may well be running."""
+    try:
+        _bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return Finding(Level.WARN, subject, f"{address} is in use, by a proxy that runs already or something else")
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror or error)
+        return Finding(Level.FAIL, subject, f"{address} cannot be listened at: {reason}")
+    return Finding(Level.OK, subject, f"{address} is free")
+
+
+def _bind(address: Address) -> None:
+    if address.path:
+        return _bind_path(address.path)
+    passive = socket.AI_PASSIVE
+    for family, kind, protocol, _, target in socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=passive
+    ):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(target)
+            probe.listen()
+    return None
+
+
+def _bind_path(path: str) -> None:
+    """A socket file nobody listens at does not count: the proxy replaces it."""
+    if not os.path.exists(path):
+        folder = os.path.dirname(path) or "."
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES if os.path.isdir(folder) else errno.ENOENT, "")
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return
+        raise OSError(errno.EADDRINUSE, "")
+
+
+def passed(found: Sequence[Finding]) -> bool:
+    """Whether nothing failed."""
+    return all(finding.level is not Level.FAIL for finding in found)

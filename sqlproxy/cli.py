@@ -1,0 +1,344 @@
+"""The command line: arguments in, tables or JSON out.
+
+Exit codes: 0 done, 1 the answer is no, 2 bad usage or configuration. Errors are one sentence on standard error.
+Everything heavy is imported by the command that needs it: `notify` runs inside the server's view change.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from sqlproxy import __version__
+from sqlproxy.admin.client import DEFAULT_URL, AdminClient, BadUrl, Refused, Unreachable, segment
+from sqlproxy.errors import ConfigError, SqlproxyError
+from sqlproxy.logs import configure, one_line, visible
+
+NOTIFY_TIMEOUT = 2.0  # seconds; the server waits for its notify command inside a view change
+_USAGE_STATUS = (400, 401, 403, 415, 422)  # HTTP: what was asked, or who asked, is wrong
+
+
+class _Commands(TyperGroup):
+    """Turns errors into one sentence and an exit code, for every command alike."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SqlproxyError as error:
+            _fail(str(error), exit_code(error))
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if hasattr(error, "exit_code"):  # the parser's own, with usage text
+                raise
+            _fail(f"unexpected error: {one_line((type(error), error, error.__traceback__))}", 1)
+
+
+def exit_code(error: SqlproxyError) -> int:
+    """2 when usage or configuration is at fault, else 1."""
+    if isinstance(error, Refused):
+        return 2 if error.status in _USAGE_STATUS else 1
+    return 2 if isinstance(error, ConfigError | BadUrl) else 1
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    print(f"sqlproxy: {visible(text)}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="A topology-aware SQL proxy for Galera and MySQL.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="The configuration file (TOML).")]
+Admin = Annotated[
+    str, typer.Option("--admin", envvar="SQLPROXY_ADMIN_URL", help="Admin URL of the proxy: http://… or unix:/path.")
+]
+Token = Annotated[str, typer.Option(envvar="SQLPROXY_ADMIN_TOKEN", hidden=True)]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+ServerName = Annotated[str, typer.Argument(help="The server's name.")]
+
+
+# -- running a proxy ---------------------------------------------------------------------------------------------
+
+
+@app.command()
+def serve(
+    config: ConfigFile,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes; overrides the file. 0: one process.")] = None,
+) -> None:
+    """Run the proxy until SIGTERM."""
+    from sqlproxy.config import load
+
+    settings = load(config)
+    if workers is not None:
+        settings = settings.model_copy(update={"workers": workers})
+    configure(settings.log.format, settings.log.level)
+    from sqlproxy.app import serve as run
+
+    raise typer.Exit(run(settings))
+
+
+@app.command()
+def demo(
+    galera: Annotated[bool, typer.Option("--galera", help="A real local Galera cluster, not a simulated one.")] = False,
+    kill_after: Annotated[float | None, typer.Option(min=0.0, help="Kill the primary after so many seconds.")] = None,
+) -> None:
+    """Start a cluster, the proxy in front of it and the dashboard, and print the DSN to try."""
+    from sqlproxy.app import demo as run
+
+    configure()
+    raise typer.Exit(run(galera, kill_after))
+
+
+@app.command()
+def check(config: ConfigFile, as_json: AsJson = False) -> None:
+    """Validate the configuration, connect to every server, and look for what is wrong."""
+    import asyncio
+
+    from sqlproxy.admin.check import check as run
+    from sqlproxy.admin.check import passed
+    from sqlproxy.config import load
+
+    found = asyncio.run(run(load(config)))
+    rows = [{"result": f.level.value, "subject": f.subject, "finding": f.text} for f in found]
+    _show(rows, ("result", "subject", "finding"), as_json)
+    if not passed(found):
+        raise typer.Exit(1)
+
+
+# -- looking -----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def status(admin: Admin = DEFAULT_URL, token: Token = "", as_json: AsJson = False) -> None:
+    """The proxy at a glance; exit code 1 when there is no primary to write to."""
+    client = AdminClient(admin, token)
+    state, services = _mapping(client.get("/v1/monitor")), _rows(client.get("/v1/services"))
+    if as_json:
+        _print_json({**state, "services": services})
+    else:
+        facts = ("topology", "primary", "snapshot", "age", "stale", "alarms", "uptime", "version")
+        _show([{"fact": name, "value": state.get(name)} for name in facts], ("fact", "value"), False)
+        _show(services, ("name", "router", "listen", "sessions", "statements", "outcomes_unknown"), False)
+    if not state.get("primary") or state.get("stale"):
+        raise typer.Exit(1)
+
+
+@app.command()
+def servers(admin: Admin = DEFAULT_URL, token: Token = "", as_json: AsJson = False) -> None:
+    """All servers: role, state, load, and why."""
+    columns = ("name", "address", "role", "state", "connections", "operations", "reads", "writes", "errors", "reason")
+    _show(_rows(AdminClient(admin, token).get("/v1/servers")), columns, as_json)
+
+
+@app.command()
+def sessions(admin: Admin = DEFAULT_URL, token: Token = "", as_json: AsJson = False) -> None:
+    """All client sessions, and what pins them to a server."""
+    columns = ("id", "service", "user", "host", "database", "state", "primary", "replica", "statements", "pins")
+    _show(_rows(AdminClient(admin, token).get("/v1/sessions")), columns, as_json)
+
+
+@app.command()
+def events(admin: Admin = DEFAULT_URL, token: Token = "", as_json: AsJson = False) -> None:
+    """What changed, oldest first."""
+    rows = _rows(AdminClient(admin, token).get("/v1/events"))
+    if not as_json:
+        rows = [{**row, "time": _clock(row.get("time"))} for row in rows]
+    _show(rows, ("time", "kind", "server", "text"), as_json)
+
+
+@app.command()
+def explain(
+    sql: Annotated[str, typer.Argument(help="The statement.")],
+    in_transaction: Annotated[bool, typer.Option("--in-transaction", help="As if a transaction were open.")] = False,
+    admin: Admin = DEFAULT_URL,
+    token: Token = "",
+    as_json: AsJson = False,
+) -> None:
+    """Where a statement would go, and every rule that decided it."""
+    query = {"sql": sql, "in_transaction": str(in_transaction).lower()}
+    try:
+        answer = _mapping(AdminClient(admin, token).get("/v1/explain", **query))
+    except Unreachable as error:
+        print(visible(f"note: {error}; explained from the text alone"), file=sys.stderr)
+        from sqlproxy.admin.explain import explain as from_text
+
+        answer = from_text(sql.encode("utf-8", "surrogateescape"), in_transaction)
+    if as_json:
+        _print_json(answer)
+        return
+    print(visible(f"{answer.get('target')}: {answer.get('server') or 'which server is not known'}"))
+    for rule in _list(answer.get("rules")):
+        print(visible(f"- {rule}"))
+
+
+# -- operating ---------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def drain(name: ServerName, admin: Admin = DEFAULT_URL, token: Token = "") -> None:
+    """No new work for a server; transactions there may end."""
+    _set_state(AdminClient(admin, token), name, "drain")
+
+
+@app.command()
+def maintenance(name: ServerName, admin: Admin = DEFAULT_URL, token: Token = "") -> None:
+    """No work at all for a server."""
+    _set_state(AdminClient(admin, token), name, "maintenance")
+
+
+@app.command()
+def activate(name: ServerName, admin: Admin = DEFAULT_URL, token: Token = "") -> None:
+    """Let a server take work again."""
+    _set_state(AdminClient(admin, token), name, "active")
+
+
+@app.command()
+def switchover(
+    name: Annotated[str | None, typer.Argument(help="The new primary; else the next best.")] = None,
+    admin: Admin = DEFAULT_URL,
+    token: Token = "",
+) -> None:
+    """Make another server the primary."""
+    answer = AdminClient(admin, token).post("/v1/switchover", {"server": name} if name else {})
+    print(visible(f"the primary is {_mapping(answer).get('primary')}"))
+
+
+@app.command()
+def kill(
+    session_id: Annotated[int, typer.Argument(metavar="ID", min=0, help="The session, as `sessions` shows it.")],
+    admin: Admin = DEFAULT_URL,
+    token: Token = "",
+) -> None:
+    """Close a client session."""
+    AdminClient(admin, token).delete(f"/v1/sessions/{session_id}")
+    print(f"session {session_id} is closed")
+
+
+@app.command()
+def reload(admin: Admin = DEFAULT_URL, token: Token = "") -> None:
+    """Let the proxy read its configuration file again."""
+    changes = _list(_mapping(AdminClient(admin, token).post("/v1/reload", {})).get("changes"))
+    for change in changes or ["nothing changed"]:
+        print(visible(str(change)))
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def notify(
+    status: Annotated[str, typer.Option(help="The member's status.")] = "",
+    uuid: Annotated[str, typer.Option(help="The cluster's state UUID.")] = "",
+    primary: Annotated[str, typer.Option(help="yes or no: in the primary component.")] = "",
+    index: Annotated[int | None, typer.Option(help="The member's place in the list of members.")] = None,
+    members: Annotated[str, typer.Option(help="uuid/name/address, separated by commas.")] = "",
+    admin: Admin = DEFAULT_URL,
+    token: Token = "",
+) -> None:
+    """Push a view change to the proxy: for Galera's wsrep_notify_cmd, whose arguments these are."""
+    given: dict[str, object] = {"status": status, "uuid": uuid, "primary": primary, "index": index}
+    body = {key: value for key, value in given.items() if value not in ("", None)}
+    if members:
+        body["members"] = members.split(",")
+    client = AdminClient(admin, token, timeout=NOTIFY_TIMEOUT)
+    _within(NOTIFY_TIMEOUT, lambda: client.post("/v1/notify", body), f"the proxy at {client.url} does not answer")
+
+
+def _within(seconds: float, work: Callable[[], object], late: str) -> None:
+    """Run work, name resolution and all, but not longer; what is left behind ends with this process."""
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise Unreachable(f"{late} within {seconds:g} s")
+    if failed:
+        raise failed[0]
+
+
+@app.command()
+def version() -> None:
+    """The version."""
+    print(f"sqlproxy {__version__}")
+
+
+def _set_state(client: AdminClient, name: str, state: str) -> None:
+    row = _mapping(client.put(f"/v1/servers/{segment(name)}/state", {"state": state}))
+    print(visible(f"{row.get('name')} is in state {row.get('state')}"))
+
+
+# -- output ------------------------------------------------------------------------------------------------------
+
+
+def _mapping(answer: object) -> Mapping[str, object]:
+    return answer if isinstance(answer, dict) else {}
+
+
+def _list(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else []
+
+
+def _rows(answer: object) -> list[Mapping[str, object]]:
+    return [_mapping(row) for row in _list(answer)]
+
+
+def _clock(seconds: object) -> str:
+    if not isinstance(seconds, int | float):
+        return ""
+    return datetime.fromtimestamp(seconds).isoformat(sep=" ", timespec="milliseconds")
+
+
+def _print_json(data: object) -> None:
+    print(json.dumps(data, indent=2))
+
+
+_TONES = {"primary": "bold green", "replica": "green", "ok": "green", "down": "bold red", "fail": "bold red"}
+_TONES |= dict.fromkeys(("joining", "donor", "desynced", "drain", "maintenance", "warn"), "yellow")
+_TONES |= {"non-primary": "bold red"}
+_PIPE_WIDTH = 400  # what is piped into another program is not wrapped
+
+
+def _show(rows: Iterable[Mapping[str, object]], columns: Sequence[str], as_json: bool) -> None:
+    """A table of some columns; as JSON all there is."""
+    if as_json:
+        _print_json([dict(row) for row in rows])
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*(name.replace("_", " ") for name in columns), box=SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        cells = [_cell(row.get(name)) for name in columns]
+        table.add_row(*(Text(cell, style=_TONES.get(cell, "")) for cell in cells))
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return visible("; ".join(str(item) for item in value)) or "-"
+    return visible(str(value))
