@@ -12,6 +12,7 @@ from functools import partial
 from sqlglot import exp
 
 from sqlproxy.lab import embedded_sql as sql
+from sqlproxy.lab.embedded_errors import syntax_error, unsupported
 from sqlproxy.lab.embedded_sql import Kind, Statement
 
 TEXT_AFFINITY = " TEXT"  # appended to declared types that SQLite would otherwise turn into numbers
@@ -52,7 +53,7 @@ def _create(tree: exp.Create, database: str) -> Statement:
         sql.adapt(tree)
         return Statement(Kind.SCHEMA, (sql.to_sqlite(tree),), (name, *tables))
     if kind != "TABLE":
-        raise sql.unsupported(f"CREATE {kind}")
+        raise unsupported(f"CREATE {kind}")
     return _create_table(tree, database)
 
 
@@ -68,9 +69,12 @@ def _create_table(tree: exp.Create, database: str) -> Statement:
         sql.adapt(query)
         return Statement(Kind.SCHEMA, (f"{start} AS {sql.to_sqlite(query)}",), (name, *inner))
     if not isinstance(schema, exp.Schema):
-        raise sql.unsupported("CREATE TABLE … LIKE")
+        raise unsupported("CREATE TABLE … LIKE")
     definitions, indexes = _definitions(schema, name)
-    return Statement(Kind.SCHEMA, (f"{start} ({', '.join(definitions)})", *indexes), (name,))
+    step = f"{start} ({', '.join(definitions)})"
+    if temporary:  # ends no transaction; its indexes would only make it faster
+        return Statement(Kind.WRITE, (step,), (name,))
+    return Statement(Kind.SCHEMA, (step, *indexes), (name,))
 
 
 def _definitions(schema: exp.Schema, table: str) -> tuple[list[str], list[str]]:
@@ -78,7 +82,7 @@ def _definitions(schema: exp.Schema, table: str) -> tuple[list[str], list[str]]:
     keys = _primary_key(schema)
     counters = {column.name.lower() for column in schema.expressions if _is_counter(column)}
     if counters and keys != list(counters):
-        raise sql.unsupported("AUTO_INCREMENT on a column that is not the whole primary key")
+        raise unsupported("AUTO_INCREMENT on a column that is not the whole primary key")
     columns = [column for column in schema.expressions if isinstance(column, exp.ColumnDef)]
     lines = [_column(column, column.name.lower() in counters, keys) for column in columns]
     if keys and not counters:
@@ -92,11 +96,11 @@ def _definitions(schema: exp.Schema, table: str) -> tuple[list[str], list[str]]:
     return lines, indexes
 
 
-def _constraints(column: exp.Expression) -> list[exp.Expression]:
+def _constraints(column: exp.Expr) -> list[exp.Expr]:
     return [item.args["kind"] for item in column.args.get("constraints") or []]
 
 
-def _is_counter(column: exp.Expression) -> bool:
+def _is_counter(column: exp.Expr) -> bool:
     return any(isinstance(kind, exp.AutoIncrementColumnConstraint) for kind in _constraints(column))
 
 
@@ -110,9 +114,9 @@ def _primary_key(schema: exp.Schema) -> list[str]:
     return []
 
 
-def _key_column(part: exp.Expression) -> str:
+def _key_column(part: exp.Expr) -> str:
     """The column of a key part such as ``name``, ``name(10)`` or ``name DESC``."""
-    while isinstance(part.this, exp.Expression) and not isinstance(part, exp.Column | exp.Identifier):
+    while isinstance(part.this, exp.Expr) and not isinstance(part, exp.Column | exp.Identifier):
         part = part.this
     return part.name
 
@@ -131,12 +135,12 @@ def _column(column: exp.ColumnDef, counter: bool, keys: list[str]) -> str:
     return " ".join(words)
 
 
-def _is_binary_collation(kinds: list[exp.Expression]) -> bool:
+def _is_binary_collation(kinds: list[exp.Expr]) -> bool:
     names = [kind.this.name.lower() for kind in kinds if isinstance(kind, exp.CollateColumnConstraint)]
     return any(name.endswith(("_bin", "_cs")) or name == "binary" for name in names)
 
 
-def declared_type(kind: exp.Expression | None) -> str:
+def declared_type(kind: exp.Expr | None) -> str:
     """MySQL's name of a type, with the mark that keeps SQLite from storing text as numbers."""
     text = kind.sql(dialect="mysql").lower() if kind else "text"
     base, parenthesis, rest = text.partition("(")
@@ -146,7 +150,7 @@ def declared_type(kind: exp.Expression | None) -> str:
     return text + (TEXT_AFFINITY if base.split(" ")[0] in _KEEP_AS_TEXT else "")
 
 
-def _constraint(kind: exp.Expression) -> str:
+def _constraint(kind: exp.Expr) -> str:
     if isinstance(kind, exp.NotNullColumnConstraint):
         return "" if kind.args.get("allow_null") else "NOT NULL"
     if isinstance(kind, exp.UniqueColumnConstraint):
@@ -158,11 +162,11 @@ def _constraint(kind: exp.Expression) -> str:
     if isinstance(kind, exp.CheckColumnConstraint):
         return sql.to_sqlite(kind)
     if isinstance(kind, exp.GeneratedAsIdentityColumnConstraint | exp.ComputedColumnConstraint):
-        raise sql.unsupported("generated columns")
+        raise unsupported("generated columns")
     return ""  # comments, character sets, ON UPDATE
 
 
-def _index(item: exp.Expression, table: str) -> Iterator[str]:
+def _index(item: exp.Expr, table: str) -> Iterator[str]:
     """CREATE INDEX for a key inside CREATE TABLE; nothing for primary, foreign and fulltext keys."""
     inner = item.expressions[0] if isinstance(item, exp.Constraint) and item.expressions else item
     if isinstance(inner, exp.UniqueColumnConstraint):
@@ -184,7 +188,7 @@ def _create_index(tree: exp.Create, database: str) -> Statement:
     index = tree.this
     target = index.args.get("table")
     if not isinstance(target, exp.Table):
-        raise sql.syntax_error(tree.sql(dialect="mysql"))
+        raise syntax_error(tree.sql(dialect="mysql"))
     table = sql.table_name(target, database)
     parameters = index.args.get("params")
     columns = [_key_column(part) for part in parameters.args.get("columns") or []] if parameters else []
@@ -203,24 +207,24 @@ def _drop(tree: exp.Drop, database: str) -> Statement:
     if kind == "INDEX" and place is not None and isinstance(place.this, exp.Table):
         table = sql.table_name(place.this, database)
         return Statement(Kind.SCHEMA, (f"DROP INDEX {exists}{quoted(f'{table}.{targets[0].name}')}",), (table,))
-    raise sql.unsupported(f"DROP {kind} in this form")
+    raise unsupported(f"DROP {kind} in this form")
 
 
-def dropped(tree: exp.Drop) -> list[exp.Expression]:
+def dropped(tree: exp.Drop) -> list[exp.Expr]:
     """What a DROP names; sqlglot has changed where it keeps that."""
     return list(tree.args.get("tables") or [part for part in (tree.this, *tree.expressions) if part])
 
 
 def _alter(tree: exp.Alter, database: str) -> Statement:
     if str(tree.args.get("kind") or "").upper() != "TABLE" or not isinstance(tree.this, exp.Table):
-        raise sql.unsupported("ALTER of anything but a table")
+        raise unsupported("ALTER of anything but a table")
     table = sql.table_name(tree.this, database)
     change = partial(_change, table, database)
     steps = tuple(step for action in tree.args.get("actions") or [] for step in change(action))
     return Statement(Kind.SCHEMA, steps, (table,))
 
 
-def _change(table: str, database: str, action: exp.Expression) -> Iterator[str]:
+def _change(table: str, database: str, action: exp.Expr) -> Iterator[str]:
     start = f"ALTER TABLE {quoted(table)}"
     if isinstance(action, exp.ColumnDef):
         yield f"{start} ADD COLUMN {_column(action, False, [])}"
@@ -234,7 +238,7 @@ def _change(table: str, database: str, action: exp.Expression) -> Iterator[str]:
         for item in action.expressions:
             yield from _index(item, table)
     else:
-        raise sql.unsupported(f"ALTER TABLE … {action.sql(dialect='mysql')[:40]}")
+        raise unsupported(f"ALTER TABLE … {action.sql(dialect='mysql')[:40]}")
 
 
 def _drop_part(action: exp.Drop, table: str) -> str:
@@ -244,4 +248,4 @@ def _drop_part(action: exp.Drop, table: str) -> str:
         return f"DROP INDEX {quoted(f'{table}.{name}')}"
     if kind == "COLUMN":
         return f"ALTER TABLE {quoted(table)} DROP COLUMN {quoted(name)}"
-    raise sql.unsupported(f"ALTER TABLE … DROP {kind}")
+    raise unsupported(f"ALTER TABLE … DROP {kind}")

@@ -5,9 +5,28 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sqlproxy.errors import ServerError
-from sqlproxy.lab.embedded_sql import Statement, sql_error
+
+if TYPE_CHECKING:
+    from sqlproxy.lab.embedded_sql import Statement
+
+
+def sql_error(code: int, sqlstate: str, message: str) -> ServerError:
+    """What a server would answer."""
+    return ServerError(message, code=code, sqlstate=sqlstate)
+
+
+def unsupported(what: str) -> ServerError:
+    """The answer to what a real server can do and the embedded one cannot."""
+    return sql_error(1235, "42000", f"The embedded cluster does not support {what}")
+
+
+def syntax_error(sql: str) -> ServerError:
+    """Error 1064 as a server words it."""
+    return sql_error(1064, "42000", f"You have an error in your SQL syntax near '{sql[:80]}' at line 1")
+
 
 # pattern of SQLite's text -> code, SQLSTATE, text made of the match
 _RULES: tuple[tuple[str, int, str, Callable[[re.Match[str]], str]], ...] = (

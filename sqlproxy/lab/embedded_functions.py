@@ -9,7 +9,7 @@ import re
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ class Context(Protocol):
     last_insert_id: int
     row_count: int
     found_rows: int
-    user_variables: Mapping[str, Any]
+    user_variables: dict[str, Any]
 
     def variable(self, name: str, scope: str) -> str | int | None: ...
     def rows(self, what: str) -> Iterable[tuple[Any, ...]]: ...

@@ -16,7 +16,7 @@ _TABLES = (
     "PRIMARY KEY (Host, Db, User))",
     'CREATE TABLE "mysql.roles_mapping" (Host "char(60)" COLLATE NOCASE, User "char(80)", Role "char(80)", '
     "Admin_option \"char(1)\" DEFAULT 'N')",
-    'CREATE VIEW "mysql.user" AS SELECT Host, User, json_extract(Priv, \'$.authentication_string\') AS Password, '
+    "CREATE VIEW \"mysql.user\" AS SELECT Host, User, json_extract(Priv, '$.authentication_string') AS Password, "
     "json_extract(Priv, '$.plugin') AS plugin, "
     "json_extract(Priv, '$.authentication_string') AS authentication_string, '' AS ssl_type, "
     "'N' AS password_expired, 'N' AS is_role, '' AS default_role, 'N' AS account_locked, 0 AS max_user_connections, "

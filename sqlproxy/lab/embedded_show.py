@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from sqlproxy.lab.embedded_sql import syntax_error, unsupported
+from sqlproxy.lab.embedded_errors import syntax_error, unsupported
 
 _NAME = r"(?:`[^`]+`|[\w$]+)"
 _IN = rf"(?:\s+(?:FROM|IN)\s+(?P<db>{_NAME}))?"
@@ -55,15 +55,32 @@ _LISTS: tuple[tuple[str, str, str, str], ...] = (
         "{scope}_VARIABLES",
         "Variable_name",
     ),
-    (r"(?:FULL\s+)?PROCESSLIST", "ID AS `Id`, USER AS `User`, HOST AS `Host`, DB AS `db`, COMMAND AS `Command`, "
-     "TIME AS `Time`, STATE AS `State`, INFO AS `Info`, 0.000 AS `Progress`", "PROCESSLIST", "User"),
+    (
+        r"(?:FULL\s+)?PROCESSLIST",
+        "ID AS `Id`, USER AS `User`, HOST AS `Host`, DB AS `db`, COMMAND AS `Command`, "
+        "TIME AS `Time`, STATE AS `State`, INFO AS `Info`, 0.000 AS `Progress`",
+        "PROCESSLIST",
+        "User",
+    ),
     (r"(?:STORAGE\s+)?ENGINES", "'InnoDB' AS `Engine`, 'DEFAULT' AS `Support`", "ENGINES", "Engine"),
-    (r"(?:CHARACTER\s+SET|CHARSET)", "CHARACTER_SET_NAME AS `Charset`, 'UTF-8 Unicode' AS `Description`, "
-     "DEFAULT_COLLATE_NAME AS `Default collation`, 4 AS `Maxlen`", "CHARACTER_SETS", "Charset"),
-    (r"COLLATION", "COLLATION_NAME AS `Collation`, CHARACTER_SET_NAME AS `Charset`, ID AS `Id`, 'Yes' AS `Default`, "
-     "'Yes' AS `Compiled`, 1 AS `Sortlen`", "COLLATIONS", "Collation"),
+    (
+        r"(?:CHARACTER\s+SET|CHARSET)",
+        "CHARACTER_SET_NAME AS `Charset`, 'UTF-8 Unicode' AS `Description`, "
+        "DEFAULT_COLLATE_NAME AS `Default collation`, 4 AS `Maxlen`",
+        "CHARACTER_SETS",
+        "Charset",
+    ),
+    (
+        r"COLLATION",
+        "COLLATION_NAME AS `Collation`, CHARACTER_SET_NAME AS `Charset`, ID AS `Id`, 'Yes' AS `Default`, "
+        "'Yes' AS `Compiled`, 1 AS `Sortlen`",
+        "COLLATIONS",
+        "Collation",
+    ),
 )
-_EMPTY = re.compile(r"SHOW\s+(?:PLUGINS|TRIGGERS|EVENTS|(?:PROCEDURE|FUNCTION)\s+STATUS|OPEN\s+TABLES)\b.*", re.I | re.S)
+_EMPTY = re.compile(
+    r"SHOW\s+(?:PLUGINS|TRIGGERS|EVENTS|(?:PROCEDURE|FUNCTION)\s+STATUS|OPEN\s+TABLES)\b.*", re.I | re.S
+)
 
 
 def show_to_select(sql: str, database: str | None) -> str:
@@ -105,13 +122,20 @@ def _json_view(name: str, what: str, columns: str) -> str:
         f"json_extract(value, '$[{number}]') COLLATE NOCASE AS {column}"
         for number, column in enumerate(columns.split())
     ]
-    return f'CREATE VIEW "information_schema.{name}" AS SELECT {", ".join(parts)} FROM json_each(MYSQL_ROWS(\'{what}\'))'
+    return (
+        f"CREATE VIEW \"information_schema.{name}\" AS SELECT {', '.join(parts)} FROM json_each(MYSQL_ROWS('{what}'))"
+    )
 
 
 _SCHEMA_OF = "substr(m.name, 1, instr(m.name, '.') - 1) COLLATE NOCASE"
 _NAME_OF = "substr(m.name, instr(m.name, '.') + 1) COLLATE NOCASE"
-_OBJECTS = "(SELECT * FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\') AS m"
-_TYPE = "CASE WHEN p.type LIKE '% TEXT' THEN substr(p.type, 1, length(p.type) - 5) WHEN p.type = 'INTEGER' THEN 'bigint(20)' ELSE lower(p.type) END"
+_OBJECTS = (
+    "(SELECT * FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\') AS m"
+)
+_TYPE = (
+    "CASE WHEN p.type LIKE '% TEXT' THEN substr(p.type, 1, length(p.type) - 5) "
+    "WHEN p.type = 'INTEGER' THEN 'bigint(20)' ELSE lower(p.type) END"
+)
 
 VIEWS: tuple[str, ...] = (
     _json_view("GLOBAL_STATUS", "status", "VARIABLE_NAME VARIABLE_VALUE"),
@@ -122,21 +146,22 @@ VIEWS: tuple[str, ...] = (
     _json_view("ENGINES", "engines", "ENGINE SUPPORT"),
     _json_view("COLLATIONS", "collations", "COLLATION_NAME CHARACTER_SET_NAME ID"),
     _json_view("CHARACTER_SETS", "character sets", "CHARACTER_SET_NAME DEFAULT_COLLATE_NAME"),
-    'CREATE VIEW "information_schema.SCHEMATA" AS SELECT \'def\' AS CATALOG_NAME, name AS SCHEMA_NAME, '
+    "CREATE VIEW \"information_schema.SCHEMATA\" AS SELECT 'def' AS CATALOG_NAME, name AS SCHEMA_NAME, "
     "'utf8mb4' AS DEFAULT_CHARACTER_SET_NAME, 'utf8mb4_general_ci' AS DEFAULT_COLLATION_NAME FROM databases",
-    f'CREATE VIEW "information_schema.TABLES" AS SELECT \'def\' AS TABLE_CATALOG, {_SCHEMA_OF} AS TABLE_SCHEMA, '
+    f"CREATE VIEW \"information_schema.TABLES\" AS SELECT 'def' AS TABLE_CATALOG, {_SCHEMA_OF} AS TABLE_SCHEMA, "
     f"{_NAME_OF} AS TABLE_NAME, CASE WHEN m.name LIKE 'information~_schema.%' ESCAPE '~' THEN 'SYSTEM VIEW' "
     "WHEN m.type = 'view' THEN 'VIEW' ELSE 'BASE TABLE' END AS TABLE_TYPE, 'InnoDB' AS ENGINE, NULL AS TABLE_ROWS, "
     f"'utf8mb4_general_ci' AS TABLE_COLLATION, '' AS TABLE_COMMENT FROM {_OBJECTS} WHERE m.name LIKE '%.%'",
-    f'CREATE VIEW "information_schema.COLUMNS" AS SELECT \'def\' AS TABLE_CATALOG, {_SCHEMA_OF} AS TABLE_SCHEMA, '
+    f"CREATE VIEW \"information_schema.COLUMNS\" AS SELECT 'def' AS TABLE_CATALOG, {_SCHEMA_OF} AS TABLE_SCHEMA, "
     f"{_NAME_OF} AS TABLE_NAME, p.name AS COLUMN_NAME, p.cid + 1 AS ORDINAL_POSITION, p.dflt_value AS COLUMN_DEFAULT, "
     f"CASE WHEN p.[notnull] OR p.pk THEN 'NO' ELSE 'YES' END AS IS_NULLABLE, {_TYPE} AS COLUMN_TYPE, "
     f"replace(substr({_TYPE}, 1, instr({_TYPE} || '(', '(') - 1), ' unsigned', '') AS DATA_TYPE, "
-    "CASE WHEN p.pk THEN 'PRI' ELSE '' END AS COLUMN_KEY, CASE WHEN p.type = 'INTEGER' THEN 'auto_increment' ELSE '' END "
-    "AS EXTRA, 'utf8mb4_general_ci' AS COLLATION_NAME, 'select,insert,update,references' AS PRIVILEGES, "
+    "CASE WHEN p.pk THEN 'PRI' ELSE '' END AS COLUMN_KEY, "
+    "CASE WHEN p.type = 'INTEGER' THEN 'auto_increment' ELSE '' END AS EXTRA, "
+    "'utf8mb4_general_ci' AS COLLATION_NAME, 'select,insert,update,references' AS PRIVILEGES, "
     f"'' AS COLUMN_COMMENT FROM {_OBJECTS}, pragma_table_info(m.name) AS p WHERE m.name LIKE '%.%' "
     "AND m.name NOT LIKE 'information~_schema.%' ESCAPE '~'",
-    f'CREATE VIEW "information_schema.STATISTICS" AS SELECT \'def\' AS TABLE_CATALOG, {_SCHEMA_OF} AS TABLE_SCHEMA, '
+    f"CREATE VIEW \"information_schema.STATISTICS\" AS SELECT 'def' AS TABLE_CATALOG, {_SCHEMA_OF} AS TABLE_SCHEMA, "
     f"{_NAME_OF} AS TABLE_NAME, NOT i.[unique] AS NON_UNIQUE, CASE i.origin WHEN 'pk' THEN 'PRIMARY' ELSE "
     "replace(i.name, m.name || '.', '') END AS INDEX_NAME, c.seqno + 1 AS SEQ_IN_INDEX, c.name AS COLUMN_NAME "
     f"FROM {_OBJECTS}, pragma_index_list(m.name) AS i, pragma_index_info(i.name) AS c WHERE m.type = 'table'",

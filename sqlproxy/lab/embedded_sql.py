@@ -15,11 +15,11 @@ from typing import cast
 
 from sqlglot import exp, parse, tokenize
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
-from sqlproxy.errors import ServerError
+from sqlproxy.lab.embedded_errors import sql_error, syntax_error, unsupported
 
-_CALLS: dict[type[exp.Expression], str] = {
+_CALLS: dict[type[exp.Expr], str] = {
     exp.CurrentSchema: "DATABASE",
     exp.CurrentUser: "CURRENT_USER_NAME",
     exp.SessionUser: "USER",
@@ -65,21 +65,6 @@ class Statement:
     columns: tuple[str, ...] = ()  # an INSERT's own column list
 
 
-def sql_error(code: int, sqlstate: str, message: str) -> ServerError:
-    """What a server would answer."""
-    return ServerError(message, code=code, sqlstate=sqlstate)
-
-
-def unsupported(what: str) -> ServerError:
-    """The answer to what a real server can do and the embedded one cannot."""
-    return sql_error(1235, "42000", f"The embedded cluster does not support {what}")
-
-
-def syntax_error(sql: str) -> ServerError:
-    """Error 1064 as a server words it."""
-    return sql_error(1064, "42000", f"You have an error in your SQL syntax near '{sql[:80]}' at line 1")
-
-
 def tokens_of(sql: str) -> list[Token]:
     """The tokens of a statement. Raises error 1064 for text that is none, such as an unclosed quote."""
     try:
@@ -110,18 +95,20 @@ def rewrite(sql: str, database: str | None) -> Statement:
     raise unsupported(f"this statement: {sql[:60]}")
 
 
-def parse_one(sql: str) -> tuple[exp.Expression, str]:
+def parse_one(sql: str) -> tuple[exp.Expr, str]:
     """The tree of the only statement in the text, and the text with numbered parameters it was parsed from."""
     source, replaces = _prepare(sql)
     try:
-        trees = [tree for tree in parse(source, read="mysql") if tree is not None and not isinstance(tree, exp.Semicolon)]
+        trees = [
+            tree for tree in parse(source, read="mysql") if tree is not None and not isinstance(tree, exp.Semicolon)
+        ]
     except SqlglotError:
         raise syntax_error(sql) from None
     if not trees:
         raise sql_error(1065, "42000", "Query was empty")
     if len(trees) > 1 or isinstance(trees[0], exp.Alias | exp.Column):
         raise syntax_error(sql)
-    tree = cast(exp.Expression, trees[0])
+    tree = trees[0]
     if replaces:
         tree.set("alternative", "REPLACE")
     return tree, source
@@ -176,7 +163,7 @@ def _rewrite_write(tree: exp.Insert | exp.Update | exp.Delete, database: str) ->
     return Statement(Kind.WRITE, (to_sqlite(tree),), (first, *rest), (), returning, sleep, columns)
 
 
-def to_sqlite(tree: exp.Expression) -> str:
+def to_sqlite(tree: exp.Expr) -> str:
     """SQLite's text of a tree; error 1235 where sqlglot finds no way."""
     try:
         return tree.sql(dialect="sqlite", comments=False)
@@ -192,7 +179,7 @@ def table_name(table: exp.Table, database: str) -> str:
     return f"{name}.{table.name}"
 
 
-def qualify(tree: exp.Expression, database: str) -> tuple[str, ...]:
+def qualify(tree: exp.Expr, database: str) -> tuple[str, ...]:
     """Give every table its SQLite name, keeping the MySQL one as alias; the names of the tables."""
     views = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
     found: list[str] = []
@@ -220,7 +207,7 @@ def _is_insert_target(table: exp.Table) -> bool:
     return isinstance(parent, exp.Insert | exp.Create)
 
 
-def adapt(tree: exp.Expression) -> None:
+def adapt(tree: exp.Expr) -> None:
     """Replace, in place, what SQLite spells differently and sqlglot leaves or gets wrong."""
     for node in list(tree.walk()):
         replacement = _replacement(node)
@@ -228,13 +215,13 @@ def adapt(tree: exp.Expression) -> None:
             node.replace(replacement)
 
 
-def _replacement(node: exp.Expression) -> exp.Expression | None:
+def _replacement(node: exp.Expr) -> exp.Expr | None:
     if isinstance(node, exp.SessionParameter):
         return call("MYSQL_VARIABLE", exp.Literal.string(node.name), exp.Literal.string(node.text("kind")))
     if isinstance(node, exp.Parameter):
         return call("MYSQL_USER_VARIABLE", exp.Literal.string(node.name))
     if type(node) in _CALLS:
-        return call(_CALLS[type(node)], *([node.this] if isinstance(node.this, exp.Expression) else []))
+        return call(_CALLS[type(node)], *([node.this] if isinstance(node.this, exp.Expr) else []))
     if isinstance(node, exp.DateAdd | exp.DateSub):
         name = "MYSQL_DATE_ADD" if isinstance(node, exp.DateAdd) else "MYSQL_DATE_SUB"
         return call(name, node.this, node.expression, exp.Literal.string(node.text("unit") or "DAY"))
@@ -242,10 +229,12 @@ def _replacement(node: exp.Expression) -> exp.Expression | None:
         name = "MYSQL_DATE_ADD" if isinstance(node, exp.Add) else "MYSQL_DATE_SUB"
         interval = node.expression
         return call(name, node.this, interval.this, exp.Literal.string(interval.text("unit") or "DAY"))
+    if isinstance(node, exp.IntDiv):
+        return call("MYSQL_DIV", node.this, node.expression)
     if isinstance(node, exp.Introducer):
-        return cast(exp.Expression, node.expression)
+        return cast(exp.Expr, node.expression)
     if isinstance(node, exp.TimeToStr):
-        return call("MYSQL_DATE_FORMAT", node.this, cast(exp.Expression, node.args.get("format")))
+        return call("MYSQL_DATE_FORMAT", node.this, cast(exp.Expr, node.args.get("format")))
     if isinstance(node, exp.Like) and not isinstance(node.parent, exp.Escape):
         return exp.Escape(this=node.copy(), expression=exp.Literal.string("\\"))
     if isinstance(node, exp.Xor):
@@ -254,7 +243,7 @@ def _replacement(node: exp.Expression) -> exp.Expression | None:
     return None
 
 
-def call(name: str, *arguments: exp.Expression) -> exp.Anonymous:
+def call(name: str, *arguments: exp.Expr) -> exp.Anonymous:
     """A call of a function that the store registers."""
     return exp.Anonymous(this=name, expressions=[argument.copy() for argument in arguments])
 
@@ -297,7 +286,7 @@ def _limit_by_rowid(tree: exp.Update | exp.Delete | exp.Insert) -> None:
     tree.set("where", exp.Where(this=exp.In(this=exp.column("rowid"), query=exp.Subquery(this=chosen))))
 
 
-def _sleep_of(tree: exp.Expression) -> float:
+def _sleep_of(tree: exp.Expr) -> float:
     """The seconds of every SLEEP(n) with a literal n."""
     calls = [node for node in tree.find_all(exp.Anonymous) if node.name.upper() == "SLEEP" and node.expressions]
     return sum(float(node.expressions[0].name) for node in calls if isinstance(node.expressions[0], exp.Literal))

@@ -19,10 +19,10 @@ from typing import Any
 
 from sqlproxy.lab import embedded_functions
 from sqlproxy.lab.embedded_ddl import TEXT_AFFINITY, quoted
-from sqlproxy.lab.embedded_errors import translate
+from sqlproxy.lab.embedded_errors import sql_error, translate
 from sqlproxy.lab.embedded_grants import grant_tables
 from sqlproxy.lab.embedded_show import VIEWS
-from sqlproxy.lab.embedded_sql import Kind, Statement, sql_error
+from sqlproxy.lab.embedded_sql import Kind, Statement
 
 _SAMPLE = (
     "INSERT INTO databases (name) VALUES ('information_schema'), ('mysql'), ('app')",
@@ -201,6 +201,8 @@ class Transaction:
     def _execute(self, statement: Statement, parameters: Mapping[str, Any]) -> Rows | Done:
         try:
             cursor = self._db.execute(statement.steps[0], parameters)
+            if statement.steps[0].startswith("CREATE"):
+                self._types.clear()  # a temporary table may hide another one
             if statement.returns_rows:
                 rows = cursor.fetchall()
                 names = tuple(column[0] for column in cursor.description)
@@ -260,9 +262,7 @@ class Transaction:
         query = "SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view') AND name LIKE ? || '.%'"
         drops = [f"DROP {row[0]} {quoted(row[1])}" for row in self._db.execute(query, (name,)).fetchall()]
         literal = name.replace("'", "''")
-        await self._change_schema(
-            Statement(Kind.SCHEMA, (*drops, f"DELETE FROM databases WHERE name = '{literal}'"))
-        )
+        await self._change_schema(Statement(Kind.SCHEMA, (*drops, f"DELETE FROM databases WHERE name = '{literal}'")))
 
     def forget_temporary(self) -> None:
         """Drop the session's temporary tables, as COM_RESET_CONNECTION does."""

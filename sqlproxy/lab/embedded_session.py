@@ -1,0 +1,499 @@
+"""A session on a simulated node: what each SQL statement does. No protocol here, see ``embedded_connection``."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from sqlglot import exp
+
+from sqlproxy.errors import ServerError
+from sqlproxy.lab import embedded_sql as sql
+from sqlproxy.lab.embedded_ddl import TEXT_AFFINITY
+from sqlproxy.lab.embedded_errors import sql_error, syntax_error, unsupported
+from sqlproxy.lab.embedded_show import show_to_select
+from sqlproxy.lab.embedded_sql import Kind
+from sqlproxy.lab.embedded_store import Done, Rows, Store, Transaction
+from sqlproxy.lab.embedded_variables import NodeStatus, Value, Variables, status_rows
+
+_COMMENT = re.compile(r"\s*(?:--\s[^\n]*\n?|#[^\n]*\n?|/\*(?![!M+]).*?\*/)", re.S)
+_EXECUTABLE = re.compile(r"/\*M?!\d*\s*(.*?)\s*\*/\s*;?", re.S)
+_SYSTEM = ("information_schema.", "mysql.")
+
+
+class Host(Protocol):
+    """The node a session runs on."""
+
+    store: Store
+    variables: Variables
+    questions: int
+    locks: dict[str, int]  # name of a GET_LOCK -> connection id
+
+    def status(self) -> NodeStatus: ...
+    def processes(self) -> Iterable[tuple[Any, ...]]: ...
+    def kill(self, connection_id: int, *, query_only: bool) -> bool: ...
+    def shut_down(self) -> None: ...
+
+
+class Session:
+    """State and statements of one client. ``execute`` runs one statement and raises ServerError."""
+
+    def __init__(self, node: Host, user: str, host: str, connection_id: int) -> None:
+        self.node = node
+        self.host = host
+        self.become(user)
+        self.connection_id = connection_id
+        self.info: str | None = None  # the statement that runs, for SHOW PROCESSLIST
+        self.transaction = Transaction(node.store, self)
+        self.variables = Variables(parent=node.variables)
+        self._failure: ServerError | None = None
+        self._forget()
+
+    def become(self, user: str) -> None:
+        """Who the session belongs to."""
+        self.user = user
+        self.login = f"{user}@{self.host}"
+        self.account = f"{user}@%"
+
+    def _forget(self) -> None:
+        self.database: str | None = None
+        self.last_insert_id = self.row_count = self.found_rows = 0
+        self.user_variables: dict[str, Any] = {}
+        self.warnings: list[tuple[str, int, str]] = []
+        self._prepared: dict[str, str] = {}
+
+    def close(self) -> None:
+        """The client is gone: roll back, release what it held."""
+        self.lock("release all", "")
+        self.transaction.close()
+
+    def reset(self) -> None:
+        """COM_RESET_CONNECTION: everything but login and, as in MariaDB, current database is new."""
+        database = self.database
+        self.transaction.rollback()
+        self.transaction.autocommit = True
+        self.transaction.lock_wait = 2.0
+        self.transaction.forget_temporary()
+        self.lock("release all", "")
+        self.variables.reset()
+        self._forget()
+        self.database = database
+
+    def use(self, database: str) -> None:
+        """Change the current database; raises error 1049."""
+        if not self.node.store.has_database(database):
+            raise sql_error(1049, "42000", f"Unknown database '{database}'")
+        self.database = database
+
+    # What SQL functions ask; see embedded_functions.Context.
+
+    def variable(self, name: str, scope: str) -> str | int | None:
+        """``@@name``."""
+        try:
+            return (self.node.variables if scope.lower() == "global" else self.variables).get(name)
+        except ServerError as error:
+            self._failure = error  # SQLite tells only that a function failed
+            raise
+
+    def rows(self, what: str) -> Iterable[tuple[Any, ...]]:
+        """The rows behind an INFORMATION_SCHEMA view."""
+        sources: dict[str, Callable[[], Iterable[tuple[Any, ...]]]] = {
+            "status": lambda: status_rows(self.node.status()),
+            "global variables": self.node.variables.rows,
+            "session variables": self.variables.rows,
+            "processes": self.node.processes,
+            "engines": lambda: [("InnoDB", "DEFAULT")],
+            "collations": lambda: [("utf8mb4_general_ci", "utf8mb4", 45)],
+            "character sets": lambda: [("utf8mb4", "utf8mb4_general_ci")],
+        }
+        return sources[what]()
+
+    def lock(self, verb: str, name: str) -> int | None:
+        """GET_LOCK and its kind, per node as in MariaDB; a lock that is held is refused without waiting."""
+        locks, mine = self.node.locks, self.connection_id
+        owner = locks.get(name.lower())
+        if verb == "release all":
+            held = [key for key, holder in locks.items() if holder == mine]
+            for key in held:
+                del locks[key]
+            return len(held)
+        if verb == "get":
+            return int(locks.setdefault(name.lower(), mine) == mine)
+        if verb == "release" and owner == mine:
+            del locks[name.lower()]
+            return 1
+        return {"release": None if owner is None else 0, "is free": int(owner is None), "owner": owner}[verb]
+
+    # Statements
+
+    async def execute(self, text: str, parameters: Sequence[Any] = ()) -> Rows | Done:
+        """Run one statement; ``?`` in it stand for ``parameters``. Raises ServerError."""
+        text = _strip(text)
+        word = (re.match(r"\(*\s*(\w*)", text) or [""] * 2)[1].upper()
+        if word != "SHOW":
+            self.warnings = []
+        self.node.questions += 1
+        self.info = text
+        try:
+            result = await self._handler(word)(text, parameters)
+        except ServerError as error:
+            self.row_count = -1
+            self.warnings = [("Error", error.code, error.message)]
+            raise
+        finally:
+            self.info = None
+        self._count(result)
+        return result
+
+    def _count(self, result: Rows | Done) -> None:
+        self.row_count = -1 if isinstance(result, Rows) else result.affected
+        if isinstance(result, Rows):
+            self.found_rows = len(result.rows)
+        elif result.insert_id:
+            self.last_insert_id = result.insert_id
+
+    def _handler(self, word: str) -> Callable[[str, Sequence[Any]], Awaitable[Rows | Done]]:
+        if word in _HANDLERS:
+            return getattr(self, _HANDLERS[word])  # type: ignore[no-any-return]
+        if word in _NOTHING_TO_DO:
+            return self._nothing
+        return self._refuse
+
+    async def _refuse(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        if not text:
+            raise sql_error(1065, "42000", "Query was empty")
+        word = text.split(None, 1)[0].upper()
+        raise unsupported(word) if word in _UNSUPPORTED else syntax_error(text)
+
+    async def _nothing(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        return Done()
+
+    async def _data(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        statement = sql.rewrite(text, self.database)
+        self._check_node(statement)
+        if statement.sleep:
+            await asyncio.sleep(statement.sleep)
+        self._failure = None
+        try:
+            values = {f"p{number}": value for number, value in enumerate(parameters)}
+            return await self.transaction.run(statement, values)
+        except ServerError:
+            if self._failure is not None:
+                raise self._failure from None
+            raise
+
+    def _check_node(self, statement: sql.Statement) -> None:
+        """What a node that is not ready, read-only or out of service refuses."""
+        variables = self.node.variables
+        user_tables = any(not table.lower().startswith(_SYSTEM) for table in statement.tables)
+        if user_tables and (not self.node.status().ready or variables.get("wsrep_reject_queries") != "NONE"):
+            raise sql_error(1047, "08S01", "WSREP has not yet prepared node for application use")
+        if statement.kind in (Kind.WRITE, Kind.SCHEMA):
+            if variables.get("read_only") and self.user != "root":
+                text = "The MariaDB server is running with the --read-only option so it cannot execute this statement"
+                raise sql_error(1290, "HY000", text)
+            for table in statement.tables[:1]:
+                if table.lower().startswith("information_schema."):
+                    raise sql_error(1044, "42000", f"Access denied for user '{self.user}' to 'information_schema'")
+        if statement.kind is Kind.SCHEMA and statement.tables:
+            database = statement.tables[0].partition(".")[0]
+            if not self.node.store.has_database(database):
+                raise sql_error(1049, "42000", f"Unknown database '{database}'")
+
+    async def _schema(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        match = re.match(
+            r"(CREATE|DROP)\s+(?:DATABASE|SCHEMA)\s+(IF\s+(?:NOT\s+)?EXISTS\s+)?(`[^`]+`|[\w$]+)", text, re.I
+        )
+        if match is None:
+            if re.match(
+                r"(CREATE|DROP|ALTER)\s+(?!.*\bTABLE\b)(OR\s+REPLACE\s+)?(USER|ROLE|PROC|FUNC|TRIG|EV|SEQ|SERV)",
+                text,
+                re.I,
+            ):
+                raise unsupported(" ".join(text.split()[:2]).upper())
+            return await self._data(text, parameters)
+        name = match[3].strip("`")
+        self._check_node(sql.Statement(Kind.SCHEMA, ()))
+        if match[1].upper() == "CREATE":
+            await self.transaction.create_database(name, if_missing=bool(match[2]))
+            return Done(1)
+        await self.transaction.drop_database(name, if_exists=bool(match[2]))
+        if self.database and self.database.lower() == name.lower():
+            self.database = None
+        return Done()
+
+    async def _show(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        if re.fullmatch(r"SHOW\s+(WARNINGS|ERRORS)(\s+LIMIT.*)?", text, re.I):
+            return Rows(("Level", "Code", "Message"), ("varchar", "int", "varchar"), list(self.warnings))
+        if re.fullmatch(r"SHOW\s+COUNT\(\*\)\s+(WARNINGS|ERRORS)", text, re.I):
+            return Rows(("@@session.warning_count",), ("int",), [(len(self.warnings),)])
+        if re.match(r"SHOW\s+GRANTS", text, re.I):
+            grant = f"GRANT ALL PRIVILEGES ON *.* TO `{self.user}`@`%`"
+            return Rows((f"Grants for {self.account}",), ("varchar",), [(grant,)])
+        create = re.fullmatch(r"SHOW\s+CREATE\s+TABLE\s+(?:(`[^`]+`|[\w$]+)\.)?(`[^`]+`|[\w$]+)", text, re.I)
+        if create:
+            return self._show_create((create[1] or self.database or "").strip("`"), create[2].strip("`"))
+        result = await self._data(show_to_select(text, self.database), ())
+        if re.match(r"SHOW\s+(FULL\s+)?(COLUMNS|FIELDS|INDEX|INDEXES|KEYS)", text, re.I):
+            self._must_exist(text, result)
+        return result
+
+    def _must_exist(self, text: str, result: Rows | Done) -> None:
+        match = re.search(r"(?:FROM|IN)\s+([\w$`.]+)", text, re.I)
+        name = match[1].replace("`", "") if match else ""
+        name = name if "." in name else f"{self.database or ''}.{name}"
+        if isinstance(result, Rows) and not result.rows and not self.transaction.columns(name):
+            raise sql_error(1146, "42S02", f"Table '{name}' doesn't exist")
+
+    def _show_create(self, database: str, table: str) -> Rows:
+        columns = self.transaction.columns(f"{database}.{table}")
+        if not columns:
+            raise sql_error(1146, "42S02", f"Table '{database}.{table}' doesn't exist")
+        lines = []
+        for name, declared in columns:
+            counter = declared == "INTEGER"
+            words = (
+                "bigint(20) NOT NULL AUTO_INCREMENT PRIMARY KEY" if counter else declared.removesuffix(TEXT_AFFINITY)
+            )
+            lines.append(f"  `{name}` {words}")
+        body = ",\n".join(lines)
+        text = f"CREATE TABLE `{table}` (\n{body}\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"
+        return Rows(("Table", "Create Table"), ("varchar", "varchar"), [(table, text)])
+
+    async def _explain(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        rest = text.split(None, 1)[1] if len(text.split(None, 1)) > 1 else ""
+        table = re.fullmatch(r"(?:(`[^`]+`|[\w$]+)\.)?(`[^`]+`|[\w$]+)", rest)
+        if table:
+            schema = f"`{(table[1] or self.database or '').strip('`')}`."
+            return await self._show(f"SHOW COLUMNS FROM {schema}{table[2]}", ())
+        statement = sql.rewrite(re.sub(r"^(EXTENDED|FORMAT\s*=\s*\w+)\s+", "", rest, flags=re.I), self.database)
+        names = ("id", "select_type", "table", "type", "possible_keys", "key", "key_len", "ref", "rows", "Extra")
+        tables = [table.partition(".")[2] for table in statement.tables] or [""]
+        return Rows(names, ("",) * 10, [(1, "SIMPLE", name or None, "ALL", *(None,) * 6) for name in tables])
+
+    async def _use(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        match = re.fullmatch(r"USE\s+(`[^`]+`|[\w$-]+)", text, re.I)
+        if match is None:
+            raise syntax_error(text)
+        self.use(match[1].strip("`"))
+        return Done()
+
+    async def _begin(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        match = re.fullmatch(
+            r"(?:BEGIN(?:\s+WORK)?|START\s+TRANSACTION(?P<how>(?:[\s,]+(?:READ\s+(?:ONLY|WRITE)|"
+            r"WITH\s+CONSISTENT\s+SNAPSHOT))*))",
+            text,
+            re.I,
+        )
+        if match is None:
+            raise syntax_error(text)
+        how = (match["how"] or "").upper()
+        read_only = "ONLY" in how or ("WRITE" not in how and bool(self.variables.get("tx_read_only")))
+        self.transaction.begin(read_only=read_only, snapshot="SNAPSHOT" in how)
+        return Done()
+
+    async def _end(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        savepoint = re.fullmatch(r"ROLLBACK(?:\s+WORK)?\s+TO\s+(?:SAVEPOINT\s+)?`?([\w$]+)`?", text, re.I)
+        if savepoint:
+            self.transaction.savepoint("ROLLBACK TO", savepoint[1])
+            return Done()
+        match = re.fullmatch(
+            r"(COMMIT|ROLLBACK)(?:\s+WORK)?(\s+AND\s+CHAIN)?(?:\s+(?:AND\s+NO\s+CHAIN|NO\s+RELEASE))*", text, re.I
+        )
+        if match is None:
+            raise syntax_error(text)
+        if match[1].upper() == "COMMIT":
+            self.transaction.commit()
+        else:
+            self.transaction.rollback()
+        if match[2]:
+            self.transaction.begin()
+        return Done()
+
+    async def _savepoint(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        match = re.fullmatch(r"(SAVEPOINT|RELEASE)\s+(?:SAVEPOINT\s+)?`?([\w$]+)`?", text, re.I)
+        if match is None:
+            raise syntax_error(text)
+        self.transaction.savepoint(match[1].upper(), match[2])
+        return Done()
+
+    async def _do(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        await self._data(f"SELECT {text[2:]}", parameters)
+        return Done()
+
+    async def _kill(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        match = re.fullmatch(r"KILL\s+(?:HARD\s+|SOFT\s+)?(?:(QUERY|CONNECTION)\s+)?(\d+)", text, re.I)
+        if match is None:
+            raise syntax_error(text)
+        if not self.node.kill(int(match[2]), query_only=(match[1] or "").upper() == "QUERY"):
+            raise sql_error(1094, "HY000", f"Unknown thread id: {match[2]}")
+        return Done()
+
+    async def _shutdown(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        self.node.shut_down()
+        return Done()
+
+    async def _prepare(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        match = re.fullmatch(r"PREPARE\s+`?([\w$]+)`?\s+FROM\s+(.+)", text, re.I | re.S)
+        if match is None:
+            raise syntax_error(text)
+        source = await self._value(match[2])
+        sql.count_parameters(str(source))
+        self._prepared[match[1].lower()] = str(source)
+        return Done()
+
+    async def _execute_prepared(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        match = re.fullmatch(r"EXECUTE\s+`?([\w$]+)`?(?:\s+USING\s+(.+))?", text, re.I | re.S)
+        if match is None:
+            raise syntax_error(text)
+        source = self._known_prepared(match[1])
+        values = [await self._value(part.strip()) for part in (match[2] or "").split(",") if part.strip()]
+        if len(values) != sql.count_parameters(source):
+            raise sql_error(1210, "HY000", "Incorrect arguments to EXECUTE")
+        return await self._handler(source.split(None, 1)[0].upper())(_strip(source), values)
+
+    async def _deallocate(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        name = text.split()[-1].strip("`")
+        self._known_prepared(name)
+        del self._prepared[name.lower()]
+        return Done()
+
+    def _known_prepared(self, name: str) -> str:
+        if name.lower() not in self._prepared:
+            raise sql_error(1243, "HY000", f"Unknown prepared statement handler ({name}) given to EXECUTE")
+        return self._prepared[name.lower()]
+
+    async def _value(self, expression: str) -> Any:
+        result = await self._data(f"SELECT {expression}", ())
+        return result.rows[0][0] if isinstance(result, Rows) else None
+
+    # SET
+
+    async def _set(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        limited = re.match(r"SET\s+STATEMENT\s", text, re.I)
+        if limited:
+            return await self._set_statement(text, parameters)
+        tree, _ = sql.parse_one(re.sub(r":=", "=", text))
+        if not isinstance(tree, exp.Set):
+            raise syntax_error(text)
+        for item in tree.expressions:
+            await self._set_item(item, parameters)
+        return Done()
+
+    async def _set_statement(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
+        """SET STATEMENT a=b FOR q: the values hold for nothing but q, and no statement here depends on them."""
+        word = next((token for token in sql.tokens_of(text) if token.text.upper() == "FOR"), None)
+        if word is None:
+            raise syntax_error(text)
+        inner = text[word.end + 1 :].strip()
+        return await self._handler((re.match(r"\(*\s*(\w*)", inner) or [""] * 2)[1].upper())(inner, parameters)
+
+    async def _set_item(self, item: exp.SetItem, parameters: Sequence[Any]) -> None:
+        kind = (item.text("kind") or "").upper()
+        if kind in ("NAMES", "CHARACTER SET"):
+            for name in ("character_set_client", "character_set_connection", "character_set_results"):
+                self.variables.set(name, item.name.lower() if item.name.upper() != "DEFAULT" else "utf8mb4")
+            return
+        if kind == "TRANSACTION":
+            self._set_transaction([part.name.upper() for part in item.expressions])
+            return
+        left, right = item.this.left, item.this.right
+        if isinstance(left, exp.SessionParameter):
+            kind = left.text("kind").upper()
+        value = await self._assigned(right, parameters)
+        if isinstance(left, exp.Parameter):
+            self.user_variables[left.name.lower()] = value
+        else:
+            await self._set_variable(left.name.lower(), value, everywhere=kind == "GLOBAL")
+
+    def _set_transaction(self, words: list[str]) -> None:
+        for word in words:
+            if word.startswith("READ "):
+                self.variables.set("tx_read_only", word == "READ ONLY")
+            elif word.startswith("ISOLATION LEVEL "):
+                self.variables.set("tx_isolation", word.removeprefix("ISOLATION LEVEL ").replace(" ", "-"))
+
+    async def _assigned(self, right: exp.Expr, parameters: Sequence[Any]) -> Value:
+        if isinstance(right, exp.Var | exp.Column) and not right.args.get("table"):
+            return None if right.name.upper() == "DEFAULT" else right.name
+        if isinstance(right, exp.Literal | exp.Boolean | exp.Null):
+            return None if isinstance(right, exp.Null) else _literal(right)
+        names = re.findall(r":p(\d+)", right.sql())
+        values = [parameters[int(number)] for number in names if int(number) < len(parameters)]
+        result = await self._data(f"SELECT {re.sub(r':p[0-9]+', '?', right.sql(dialect='mysql'))}", values)
+        return result.rows[0][0] if isinstance(result, Rows) else None
+
+    async def _set_variable(self, name: str, value: Value, *, everywhere: bool) -> None:
+        if everywhere:
+            self.node.variables.set(name, value)
+            return
+        value = self.variables.set(name, value)
+        if name == "autocommit":
+            if value and not self.transaction.autocommit:
+                self.transaction.commit()
+            self.transaction.autocommit = bool(value)
+        elif name == "innodb_lock_wait_timeout":
+            self.transaction.lock_wait = max(0.05, float(str(value)))
+
+
+def _literal(node: exp.Expr) -> Value:
+    if isinstance(node, exp.Boolean):
+        return bool(node.this)
+    if isinstance(node, exp.Literal) and not node.is_string and re.fullmatch(r"\d+", node.name):
+        return int(node.name)
+    return node.name
+
+
+def _strip(text: str) -> str:
+    """The statement without leading comments, trailing semicolons, and the marks of an executable comment."""
+    text = text.strip()
+    while match := _COMMENT.match(text):
+        text = text[match.end() :].lstrip()
+    executable = _EXECUTABLE.fullmatch(text)
+    return (executable[1] if executable else text).rstrip("; \t\r\n\0")
+
+
+_HANDLERS: Mapping[str, str] = {
+    **dict.fromkeys(("SELECT", "WITH", "VALUES", "INSERT", "REPLACE", "UPDATE", "DELETE"), "_data"),
+    **dict.fromkeys(("CREATE", "DROP", "ALTER", "TRUNCATE"), "_schema"),
+    **dict.fromkeys(("DESC", "DESCRIBE", "EXPLAIN"), "_explain"),
+    **dict.fromkeys(("BEGIN", "START"), "_begin"),
+    **dict.fromkeys(("COMMIT", "ROLLBACK"), "_end"),
+    **dict.fromkeys(("SAVEPOINT", "RELEASE"), "_savepoint"),
+    **dict.fromkeys(("DEALLOCATE",), "_deallocate"),
+    "SHOW": "_show",
+    "USE": "_use",
+    "SET": "_set",
+    "DO": "_do",
+    "KILL": "_kill",
+    "SHUTDOWN": "_shutdown",
+    "PREPARE": "_prepare",
+    "EXECUTE": "_execute_prepared",
+}
+_NOTHING_TO_DO = ("FLUSH", "ANALYZE", "OPTIMIZE", "UNLOCK")
+_UNSUPPORTED = (
+    "CALL",
+    "GRANT",
+    "REVOKE",
+    "HANDLER",
+    "LOAD",
+    "XA",
+    "LOCK",
+    "RENAME",
+    "CHANGE",
+    "RESET",
+    "BINLOG",
+    "CHECK",
+    "REPAIR",
+    "INSTALL",
+    "UNINSTALL",
+    "SIGNAL",
+    "BACKUP",
+    "TABLE",
+    "HELP",
+    "CHECKSUM",
+    "PURGE",
+    "STOP",
+)
