@@ -103,8 +103,9 @@ class Standing:
     @property
     def electable(self) -> bool:
         """May be primary, if only as a last resort."""
-        usable = self.role is Role.REPLICA and self.state is not AdminState.MAINTENANCE
-        return usable and not self.veto and self.server.priority > 0
+        able = self.role is Role.REPLICA or bool(self.last_resort)
+        in_service = self.state is not AdminState.MAINTENANCE
+        return able and in_service and not self.veto and self.server.priority > 0
 
 
 def unprobed(server: Server, situation: Situation) -> Standing | None:

@@ -31,7 +31,8 @@ def changes(old: Snapshot, new: Snapshot) -> Iterator[Change]:
         was = before.role if before else Role.UNKNOWN
         if view.role is not was:
             bad = view.role not in (Role.PRIMARY, Role.REPLICA)
-            yield Change("role", view.name, f"{view.name}: {was} -> {view.role}: {view.reason}", bad)
+            reason = view.reason.removeprefix(f"{view.role}: ")
+            yield Change("role", view.name, f"{view.name}: {was} -> {view.role}: {reason}", bad)
     if old.primary != new.primary:
         yield _primary_change(old, new)
     for alarm in new.alarms:

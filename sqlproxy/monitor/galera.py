@@ -167,7 +167,7 @@ class Galera:
             role,
             reason,
             veto=f"read_only={facts.read_only}" if is_on(facts.read_only) else "",
-            last_resort="a donor" if facts.local_state == DONOR else "",
+            last_resort=self._last_resort(role, facts),
             order=facts.index,
             position=f"local index {facts.index}",
             distinction=f"lowest local index {facts.index}",
@@ -178,24 +178,26 @@ class Galera:
         """What keeps a node from taking work, the deepest cause first; None when nothing does."""
         if not is_on(facts.wsrep_on):
             value = f"wsrep_on={facts.wsrep_on}" if facts.wsrep_on else "the server has no wsrep_on"
-            return Role.NON_PRIMARY, f"wsrep is off: {value}"
+            return Role.NON_PRIMARY, f"outside any cluster, wsrep is off: {value}"
         if not is_on(facts.connected):
             return Role.NON_PRIMARY, f"not connected to the cluster: wsrep_connected={facts.connected}"
         if facts.status != "Primary":
             return Role.NON_PRIMARY, f"cut off from the majority: wsrep_cluster_status={facts.status}"
-        if is_on(facts.desync):
-            return Role.DESYNCED, f"desynced: wsrep_desync={facts.desync}"
-        if facts.local_state == DONOR:
-            refusal = self._donor_refusal(facts)
-            if refusal:
-                return Role.DONOR, f"donor: {refusal}"
-        elif facts.local_state != SYNCED:
+        if facts.local_state not in (DONOR, SYNCED):
             return Role.JOINING, f"joining: wsrep_local_state={facts.local_state} ({facts.comment})"
         if not is_on(facts.ready):
             return Role.JOINING, f"not ready: wsrep_ready={facts.ready}"
+        if is_on(facts.desync):
+            return Role.DESYNCED, f"desynced: wsrep_desync={facts.desync}"
         if facts.reject.upper() != "NONE":
-            return Role.DESYNCED, f"refuses queries: wsrep_reject_queries={facts.reject}"
-        return None
+            return Role.DESYNCED, f"refusing queries: wsrep_reject_queries={facts.reject}"
+        refusal = self._donor_refusal(facts) if facts.local_state == DONOR else ""
+        return (Role.DONOR, f"donor: {refusal}") if refusal else None
+
+    def _last_resort(self, role: Role, facts: GaleraFacts) -> str:
+        """A donor beats having no primary: an incremental transfer blocks nothing, a full one only for its time."""
+        willing = role in (Role.REPLICA, Role.DONOR) and facts.local_state == DONOR
+        return "a donor" if willing and not is_on(facts.donor_rejects) else ""
 
     def _donor_refusal(self, facts: GaleraFacts) -> str:
         if not self._available_when_donor:
@@ -209,9 +211,11 @@ class Galera:
 
 def _place(standing: Standing, outlook: Outlook) -> Standing:
     """Take out a node that the chosen component does not count as its own."""
-    if standing.role is Role.REPLICA and standing.name in outlook.outsiders:
-        return replace(standing, role=Role.NON_PRIMARY, reason=outlook.outsiders[standing.name])
-    return standing
+    if standing.name not in outlook.outsiders:
+        return standing
+    if standing.role is Role.REPLICA:
+        standing = replace(standing, role=Role.NON_PRIMARY, reason=outlook.outsiders[standing.name])
+    return replace(standing, last_resort="")
 
 
 def _elect(placed: list[Standing], outlook: Outlook, situation: Situation) -> Standing | None:

@@ -90,7 +90,7 @@ def judge_views(members: Sequence[Member], situation: Situation) -> Outlook:
         return outlook
     names = ", ".join(f"{m.name} (state uuid {m.state_uuid})" for m in foreign)
     alarm = f"foreign cluster: {names} not of the cluster {uuid}"
-    reasons = {m.name: f"another cluster: wsrep_cluster_state_uuid={m.state_uuid}, not {uuid}" for m in foreign}
+    reasons = {m.name: f"in another cluster: wsrep_cluster_state_uuid={m.state_uuid}, not {uuid}" for m in foreign}
     return Outlook(
         memory=outlook.memory,
         outsiders={**outlook.outsiders, **reasons},
@@ -167,7 +167,7 @@ def _split(home: tuple[Component, ...], memory: Memory, situation: Situation) ->
     wanted = (situation.preferred, situation.previous.primary)
     chosen = next((c for name in wanted for c in home if c.has(name)), None)
     outsiders = {
-        member.name: f"split brain: in view {component.conf_id} with {component.names}"
+        member.name: f"on the other side of a split brain: {component}"
         for component in home
         if component is not chosen
         for member in component.members
