@@ -35,6 +35,7 @@ log = logging.getLogger("sqlproxy.admin")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _HEADERS = {
+    "Server": "sqlproxy",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -106,15 +107,14 @@ class AdminServer:
         return app
 
     def _guarded(self, route: Route) -> Handler:
-        handler: Handler = getattr(self._handlers, route.handler)
+        handler: Callable[[web.Request, str], Awaitable[web.StreamResponse]] = getattr(self._handlers, route.handler)
 
         async def serve(request: web.Request) -> web.StreamResponse:
             who = self._guard.identify(request.headers)
             if not route.public:
                 self._check(request, who)
             peer = request.remote or "the unix socket"
-            request["who"] = f"{who} from {peer}" if who else None
-            return await handler(request)
+            return await handler(request, f"{who} from {peer}" if who else "")
 
         return serve
 
@@ -181,7 +181,7 @@ async def _body(request: web.Request) -> dict[str, Any]:
 
 
 class _Handlers:
-    """One method per route, named in the route table."""
+    """One method per route, named in the route table; ``who`` asks is empty for a stranger at a public route."""
 
     def __init__(self, runtime: Runtime, guard: Guard) -> None:
         self._runtime = runtime
@@ -189,26 +189,26 @@ class _Handlers:
         self._page, self._policy = _dashboard()
         self.metrics_registry = Metrics(runtime)
 
-    async def dashboard(self, request: web.Request) -> web.Response:
+    async def dashboard(self, request: web.Request, who: str) -> web.Response:
         headers = {"Content-Security-Policy": self._policy}
         return web.Response(text=self._page, content_type="text/html", headers=headers)
 
-    async def openapi(self, request: web.Request) -> web.Response:
+    async def openapi(self, request: web.Request, who: str) -> web.Response:
         return _json(document(ROUTES))
 
-    async def health(self, request: web.Request) -> web.Response:
+    async def health(self, request: web.Request, who: str) -> web.Response:
         return _json({"status": "alive"})
 
-    async def ready(self, request: web.Request) -> web.Response:
+    async def ready(self, request: web.Request, who: str) -> web.Response:
         role = request.query.get("role", "primary")
         if role not in ("primary", "replica"):
             raise CommandError(400, f"{role!r} is not a role", "the roles are primary and replica")
         good, reason = view.ready(self._runtime, role)
         body = {"status": "ready" if good else "unready"}
-        trusted = request["who"] and self._guard.refuse(request.method, request.headers) is None
+        trusted = who and self._guard.refuse(request.method, request.headers) is None
         return _json(body | ({"reason": reason} if trusted else {}), 200 if good else 503)
 
-    async def clustercheck(self, request: web.Request) -> web.Response:
+    async def clustercheck(self, request: web.Request, who: str) -> web.Response:
         name = request.match_info["name"]
         try:
             status, text = clustercheck(self._runtime, name, request.query)
@@ -219,57 +219,57 @@ class _Handlers:
         response.force_close()
         return response
 
-    async def metrics(self, request: web.Request) -> web.Response:
+    async def metrics(self, request: web.Request, who: str) -> web.Response:
         return web.Response(body=self.metrics_registry.text(), headers={"Content-Type": CONTENT_TYPE})
 
-    async def servers(self, request: web.Request) -> web.Response:
+    async def servers(self, request: web.Request, who: str) -> web.Response:
         return _json(view.servers(self._runtime))
 
-    async def server(self, request: web.Request) -> web.Response:
+    async def server(self, request: web.Request, who: str) -> web.Response:
         return _json(commands.server(self._runtime, request.match_info["name"]))
 
-    async def set_state(self, request: web.Request) -> web.Response:
+    async def set_state(self, request: web.Request, who: str) -> web.Response:
         name, body = request.match_info["name"], await _body(request)
-        return _json(commands.set_state(self._runtime, name, body.get("state"), request["who"]))
+        return _json(commands.set_state(self._runtime, name, body.get("state"), who))
 
-    async def services(self, request: web.Request) -> web.Response:
+    async def services(self, request: web.Request, who: str) -> web.Response:
         return _json(view.services(self._runtime))
 
-    async def sessions(self, request: web.Request) -> web.Response:
+    async def sessions(self, request: web.Request, who: str) -> web.Response:
         return _json(view.sessions(self._runtime))
 
-    async def kill(self, request: web.Request) -> web.Response:
-        return _json(commands.kill(self._runtime, request.match_info["id"], request["who"]))
+    async def kill(self, request: web.Request, who: str) -> web.Response:
+        return _json(commands.kill(self._runtime, request.match_info["id"], who))
 
-    async def monitor(self, request: web.Request) -> web.Response:
+    async def monitor(self, request: web.Request, who: str) -> web.Response:
         return _json(view.monitor(self._runtime))
 
-    async def accounts(self, request: web.Request) -> web.Response:
+    async def accounts(self, request: web.Request, who: str) -> web.Response:
         return _json(view.accounts(self._runtime))
 
-    async def events(self, request: web.Request) -> web.Response:
+    async def events(self, request: web.Request, who: str) -> web.Response:
         after = request.query.get("after", "0")
         if not re.fullmatch(r"[0-9]{1,18}", after):
             raise CommandError(400, f"after: {after!r} is not the number of an event", "GET /v1/events?after=17")
         return _json(view.events(self._runtime, int(after)))
 
-    async def config(self, request: web.Request) -> web.Response:
+    async def config(self, request: web.Request, who: str) -> web.Response:
         return _json(view.config(self._runtime))
 
-    async def explain(self, request: web.Request) -> web.Response:
+    async def explain(self, request: web.Request, who: str) -> web.Response:
         query = request.query
         return _json(commands.explain(self._runtime, query.get("sql", ""), query.get("in_transaction", "")))
 
-    async def switchover(self, request: web.Request) -> web.Response:
+    async def switchover(self, request: web.Request, who: str) -> web.Response:
         body = await _body(request)
-        return _json(await commands.switchover(self._runtime, body.get("server"), request["who"]))
+        return _json(await commands.switchover(self._runtime, body.get("server"), who))
 
-    async def reload(self, request: web.Request) -> web.Response:
+    async def reload(self, request: web.Request, who: str) -> web.Response:
         await _body(request)
-        return _json(await commands.reload(self._runtime, request["who"]))
+        return _json(await commands.reload(self._runtime, who))
 
-    async def notify(self, request: web.Request) -> web.Response:
-        return _json(commands.notify(self._runtime, await _body(request), request["who"]))
+    async def notify(self, request: web.Request, who: str) -> web.Response:
+        return _json(commands.notify(self._runtime, await _body(request), who))
 
 
 def _dashboard() -> tuple[str, str]:

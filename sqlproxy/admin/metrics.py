@@ -54,8 +54,9 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     def close(self) -> None:
-        """Stop listening to the publisher."""
-        self._unsubscribe()
+        """Stop listening to the publisher; closing twice is harmless."""
+        unsubscribe, self._unsubscribe = self._unsubscribe, lambda: None
+        unsubscribe()
 
     def text(self) -> bytes:
         """The exposition of all metrics; its type is `CONTENT_TYPE`."""
