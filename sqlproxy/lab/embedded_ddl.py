@@ -142,7 +142,7 @@ def _is_binary_collation(kinds: list[exp.Expr]) -> bool:
 
 def declared_type(kind: exp.Expr | None) -> str:
     """MySQL's name of a type, with the mark that keeps SQLite from storing text as numbers."""
-    text = kind.sql(dialect="mysql").lower() if kind else "text"
+    text = kind.sql(dialect="mysql").lower().replace(", ", ",") if kind else "text"
     base, parenthesis, rest = text.partition("(")
     base = _TYPES.get(base, base)
     unsigned = base.startswith("u") and base[1:] in ("int", "bigint", "smallint", "tinyint", "mediumint")

@@ -39,8 +39,21 @@ def result_columns(result: Rows) -> list[ResultColumn]:
         if type_ is None:
             value = next((row[number] for row in result.rows if row[number] is not None), None)
             type_ = ColumnType.VAR_STRING if base else _type_of(value)
-        columns.append(ResultColumn(name, type_))
+        columns.append(_decimal_column(name, declared) if type_ is ColumnType.NEWDECIMAL else ResultColumn(name, type_))
     return columns
+
+
+def _decimal_column(name: str, declared: str) -> ResultColumn:
+    """SQLite keeps decimals as floats; they are printed with the declared number of decimals."""
+    scale = int(declared.partition(",")[2].partition(")")[0] or 0)
+
+    def text(_: ResultColumn, value: Any) -> bytes:
+        return f"{value:.{scale}f}".encode() if isinstance(value, int | float) else str(value).encode()
+
+    def binary(column: ResultColumn, value: Any) -> bytes:
+        return codec.write_lenenc_string(text(column, value))
+
+    return ResultColumn(name, ColumnType.NEWDECIMAL, text_encoder=text, binary_encoder=binary)
 
 
 def _type_of(value: Any) -> ColumnType:

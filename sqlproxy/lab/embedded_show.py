@@ -109,7 +109,8 @@ def _select(match: re.Match[str], columns: str, source: str, key: str, database:
     if condition[:4].upper() == "LIKE":
         condition = f"WHERE `{key.format_map(values)}` {condition}"
     inner = f"SELECT {columns.format_map(values)} FROM information_schema.{source.format_map(values)}"
-    return f"SELECT * FROM ({inner}) AS shown {condition}"
+    order = "" if source.startswith(("COLUMNS", "STATISTICS", "PROCESSLIST")) else "ORDER BY 1"
+    return f"SELECT * FROM ({inner}) AS shown {condition} {order}"
 
 
 def _text(value: str) -> str:

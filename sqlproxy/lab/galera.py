@@ -15,7 +15,7 @@ from sqlproxy.lab.node import GaleraNode, NodeStatus
 from sqlproxy.lab.process import ProcessState, wait_for
 
 _SYNC_SECONDS = 60.0
-_MERGE_SECONDS = 8.0
+_PARTS = ("template", "maker", "tls", "lab.json")
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,10 @@ class GaleraLab:
         down = self._with_state(ProcessState.DOWN)
         if len(down) == len(self.nodes):
             down.remove(self._bootstrap(down))
-        self._require_primary()
+        self._settle()
         for node in down:
-            node.start_in(self._peers())
+            node.start_in(list(self.nodes.values()))
+            node.wait_until(self.agreed, _SYNC_SECONDS, "synced")
         self.wait_synced()
 
     def down(self, *, purge: bool = False) -> None:
@@ -112,7 +113,8 @@ class GaleraLab:
         with ThreadPoolExecutor(len(self.nodes)) as executor:
             list(executor.map(GaleraNode.kill if purge else GaleraNode.shutdown, self.nodes.values()))
         if purge:
-            install.remove_directory(self.directory)
+            parts = [*self.directory.glob("n[1-9]"), *(self.directory / part for part in _PARTS)]
+            install.remove_parts(self.directory, parts)
 
     def kill(self, name: str) -> None:
         """End a node as a crash would (SIGKILL)."""
@@ -140,10 +142,10 @@ class GaleraLab:
             node.cont()
         if len(self._with_state(ProcessState.DOWN)) == len(self.nodes):
             self._bootstrap([node, *(other for other in self.nodes.values() if other is not node)])
-        self._require_primary()
+        self._settle()
         if node.state is ProcessState.DOWN:
-            node.start_in(self._peers())
-        node.wait_until(node.is_synced, _SYNC_SECONDS, "synced")
+            node.start_in(list(self.nodes.values()))
+        node.wait_until(self.agreed, _SYNC_SECONDS, "synced")
 
     def status(self) -> list[NodeStatus]:
         """One row per node, in order; asks the servers that run."""
@@ -156,17 +158,26 @@ class GaleraLab:
         return self.nodes[name]
 
     def wait_synced(self, timeout: float = _SYNC_SECONDS) -> None:
-        """Wait until every node is synced in one component of them all."""
+        """Wait until all nodes are synced in one component; SqlproxyError with a dead node's last words."""
         for node in self.nodes.values():
-            node.wait_until(lambda node=node: self._is_whole(node), timeout, "synced")  # type: ignore[misc]
+            node.wait_until(self.agreed, timeout, "synced")
 
-    def _is_whole(self, node: GaleraNode) -> bool:
-        status = node.status()
-        return status.synced and status.cluster_size == len(self.nodes)
+    def agreed(self) -> bool:
+        """Whether all running nodes are synced in one component of exactly them.
+
+        One node's word is not enough: a node that was frozen believes in its old component for a moment.
+        """
+        rows = [row for row in self.status() if row.process is ProcessState.RUNNING]
+        views = {(row.conf_id, row.cluster_size) for row in rows}
+        return all(row.synced for row in rows) and {size for _, size in views} == {len(rows)} and len(views) == 1
 
     def _prepare(self) -> None:
         """Install what is missing; nothing runs yet."""
+        settings = self.directory / "lab.json"
+        if self.directory.exists() and any(self.directory.iterdir()) and not settings.exists():
+            raise ConfigError(f"{self.directory} is neither empty nor a lab: choose another directory")
         install.make_directory(self.directory)
+        settings.write_text(json.dumps(asdict(self.settings), indent=2) + "\n")
         if self.settings.tls:
             make_certificates(self.directory / "tls")
         template = self.directory / "template"
@@ -174,12 +185,12 @@ class GaleraLab:
             self._make_template(template)
         for node in self.nodes.values():
             node.install(template, node.options(fast=self.settings.fast, tls=self.settings.tls))
-        (self.directory / "lab.json").write_text(json.dumps(asdict(self.settings), indent=2) + "\n")
 
     def _make_template(self, template: Path) -> None:
         """A data directory that was a cluster of one: its copies share a position and need no state transfer."""
         first = next(iter(self.nodes.values()))
         maker = GaleraNode("template", self.directory / "maker", first.port, first.galera_port)
+        maker.kill()  # left behind by an up that was interrupted
         install.remove_directory(maker.directory)
         install.make_directory(maker.directory)
         install.install_data(maker.data)
@@ -203,24 +214,29 @@ class GaleraLab:
         node.wait_until(node.is_synced, _SYNC_SECONDS, "synced")
         return node
 
-    def _require_primary(self) -> None:
-        """See that some node is in a Primary component; if none becomes so by itself, make the newest one.
+    def _settle(self) -> None:
+        """Wait until the running nodes know of recent faults; if none stays Primary, make the newest so.
 
-        Two of three nodes lost at once leave a survivor without quorum, and nobody to merge with.
+        A node that joins in between would wait in vain: two of three nodes lost at once leave a survivor that
+        still calls itself Primary, then has no quorum and nobody to merge with.
         """
         running = self._with_state(ProcessState.RUNNING)
-        if wait_for(lambda: any(node.status().cluster_status == "Primary" for node in running), _MERGE_SECONDS):
+        wait_for(lambda: self._is_settled(running), 5.0 if self.settings.fast else 12.0)
+        rows = {node.name: node.status() for node in running}
+        if not rows:
+            raise SqlproxyError("no node of the lab is running: continue the stopped ones first")
+        if any(row.cluster_status == "Primary" for row in rows.values()):
             return
-        newest = max(running, key=lambda node: node.status().last_committed, default=None)
-        if newest is None:
-            raise SqlproxyError("no node of the lab is running and answering")
+        newest = max(running, key=lambda node: rows[node.name].last_committed)
         try:
             newest.query("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'")
         except ServerLost as error:
             raise SqlproxyError(f"{newest.name} cannot begin a new component: {error}") from error
 
-    def _peers(self) -> list[GaleraNode]:
-        return list(self.nodes.values())
+    def _is_settled(self, running: list[GaleraNode]) -> bool:
+        rows = [node.status() for node in running]
+        alone = len(rows) == 1 and rows[0].cluster_status == "non-Primary"
+        return alone or any(row.cluster_status == "Primary" and row.cluster_size <= len(running) for row in rows)
 
     def _with_state(self, state: ProcessState) -> list[GaleraNode]:
         return [node for node in self.nodes.values() if node.state is state]

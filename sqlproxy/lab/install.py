@@ -5,7 +5,7 @@ import pwd
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sqlproxy.errors import SqlproxyError
@@ -77,6 +77,13 @@ def make_directory(directory: Path) -> None:
         status = parent.stat()
         if status.st_uid != user.pw_uid and not status.st_mode & 0o001:
             raise SqlproxyError(f"user mysql may not enter {parent}: choose a lab directory outside it")
+
+
+def make_log(path: Path) -> None:
+    """Start an empty log file that the servers' user may write."""
+    path.write_text("")
+    if user := server_user():
+        os.chown(path, user.pw_uid, user.pw_gid)
 
 
 def install_data(data: Path) -> None:
@@ -160,5 +167,16 @@ def _missing(what: str, package: str) -> SqlproxyError:
 
 
 def remove_directory(directory: Path) -> None:
-    """Remove a lab's directory, if it exists."""
+    """Remove a directory that the lab made, if it exists."""
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def remove_parts(directory: Path, parts: Iterable[Path]) -> None:
+    """Remove the files and directories a lab made in ``directory``, and it too unless it holds anything else."""
+    for part in parts:
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink(missing_ok=True)
+    if directory.is_dir() and not any(directory.iterdir()):
+        directory.rmdir()

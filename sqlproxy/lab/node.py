@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlproxy.errors import ServerLost
+from sqlproxy.errors import ServerLost, SqlproxyError
 from sqlproxy.lab import install
 from sqlproxy.lab.process import ProcessState
 from sqlproxy.lab.server import LabServer
@@ -14,12 +14,12 @@ from sqlproxy.lab.server import LabServer
 # Members suspect each other after 1 s instead of 5 s: for tests with many faults.
 _FAST_TIMEOUTS = (
     "evs.keepalive_period=PT0.3S;evs.inactive_check_period=PT0.3S;evs.suspect_timeout=PT1S;"
-    "evs.inactive_timeout=PT3S;evs.install_timeout=PT3S"
+    "evs.inactive_timeout=PT3S;evs.install_timeout=PT3S;evs.join_retrans_period=PT0.3S"
 )
 _NO_STATE = "00000000-0000-0000-0000-000000000000"
 _STATUS_SQL = (
     "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_local_state_comment', 'wsrep_cluster_status', "
-    "'wsrep_cluster_size', 'wsrep_last_committed')"
+    "'wsrep_cluster_size', 'wsrep_cluster_conf_id', 'wsrep_last_committed')"
 )
 
 
@@ -35,6 +35,7 @@ class NodeStatus:
     state: str  # wsrep_local_state_comment: "Synced", "Joined", "Donor/Desynced", …; empty without an answer
     cluster_status: str  # "Primary", "non-Primary", "Disconnected"; empty without an answer
     cluster_size: int
+    conf_id: int  # number of the membership change the node is at; -1 without an answer
     last_committed: int  # -1 without an answer
 
     @property
@@ -49,6 +50,7 @@ class GaleraNode(LabServer):
     def __init__(self, name: str, directory: Path, port: int, galera_port: int) -> None:
         super().__init__(name, directory, port)
         self.galera_port = galera_port
+        self.recover_log = directory / "recover.log"
 
     def options(self, *, fast: bool, tls: bool) -> dict[str, str]:
         """Options for the option file; the cluster address is given at each start."""
@@ -89,6 +91,7 @@ class GaleraNode(LabServer):
             state=values.get("wsrep_local_state_comment", ""),
             cluster_status=values.get("wsrep_cluster_status", ""),
             cluster_size=int(values.get("wsrep_cluster_size", 0)),
+            conf_id=int(values.get("wsrep_cluster_conf_id", -1)),
             last_committed=int(values.get("wsrep_last_committed", -1)),
         )
 
@@ -111,6 +114,8 @@ class GaleraNode(LabServer):
         arguments = [f"--wsrep-cluster-address=gcomm://{addresses}"]
         if position := self.position():
             arguments.append(f"--wsrep-start-position={position[0]}:{position[1]}")
+        # The lab decides who begins a component; a remembered view only delays joining the present one.
+        (self.data / "gvwstate.dat").unlink(missing_ok=True)
         self.start(arguments)
 
     def position(self) -> tuple[str, int] | None:
@@ -132,17 +137,19 @@ class GaleraNode(LabServer):
         return values.get("uuid", _NO_STATE), int(values.get("seqno", -1))
 
     def _recovered_position(self) -> tuple[str, int] | None:
-        log = self.directory / "recover.log"
-        log.unlink(missing_ok=True)
-        command = [install.server_program(), f"--defaults-file={self.options_file}", "--wsrep-recover"]
-        subprocess.run([*command, f"--log-error={log}"], capture_output=True, check=False)
-        text = log.read_text(errors="replace") if log.exists() else ""
+        # The server refuses to start without a cluster address, and does not connect when it only recovers.
+        options = ["--wsrep-recover", "--wsrep-cluster-address=gcomm://", f"--log-error={self.recover_log}"]
+        command = [install.server_program(), f"--defaults-file={self.options_file}", *options]
+        install.make_log(self.recover_log)
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        text = self.recover_log.read_text(errors="replace") + result.stderr
         found = re.findall(r"Recovered position: ([0-9a-f-]{36}):(-?\d+)", text)
-        return (found[-1][0], int(found[-1][1])) if found and int(found[-1][1]) >= 0 else None
+        if result.returncode or not found:
+            raise SqlproxyError(f"the position of {self.name} cannot be recovered, see {self.recover_log}")
+        return (found[-1][0], int(found[-1][1])) if int(found[-1][1]) >= 0 else None
 
     def _allow_bootstrap(self) -> None:
         """Declare this node's state the cluster's: nobody else is running."""
-        (self.data / "gvwstate.dat").unlink(missing_ok=True)
         grastate = self.data / "grastate.dat"
         if grastate.exists():
             text = grastate.read_text()

@@ -16,6 +16,7 @@ from pathlib import Path
 from sqlproxy.errors import SqlproxyError
 
 _POLL_SECONDS = 0.03
+_ENDED = ("Z", "X", "")  # zombie, dead, no such process
 
 
 class ProcessState(StrEnum):
@@ -78,6 +79,8 @@ class ServerProcess:
             setsigdef=[signal.SIGPIPE, signal.SIGINT],
         )
         self.pid_file.write_text(f"{pid}\n")
+        # posix_spawn returns a moment before the kernel shows the new command line.
+        wait_for(lambda: bool(_command_line(pid)) or _kernel_state(pid) in _ENDED, 5.0)
         return pid
 
     def send(self, number: signal.Signals) -> bool:
@@ -126,14 +129,10 @@ class ServerProcess:
         return None
 
     def _is_ours(self, pid: int) -> bool:
-        try:
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError):
-            return False
-        if _kernel_state(pid) in ("Z", "X", ""):
+        if _kernel_state(pid) in _ENDED:
             _reap(pid)
             return False
-        return f"--defaults-file={self.defaults_file}".encode() in arguments
+        return f"--defaults-file={self.defaults_file}".encode() in _command_line(pid).split(b"\0")
 
 
 def _wait_for_end(descriptor: int, timeout: float) -> bool:
@@ -141,6 +140,14 @@ def _wait_for_end(descriptor: int, timeout: float) -> bool:
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
     return bool(poller.poll(timeout * 1000))
+
+
+def _command_line(pid: int) -> bytes:
+    """The arguments, each ended by a zero byte; empty if there is no such process or it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def _kernel_state(pid: int) -> str:

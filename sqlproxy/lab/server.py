@@ -47,7 +47,7 @@ class LabServer:
 
     def start(self, arguments: Sequence[str] = ()) -> None:
         """Start the process; it is not ready yet, see ``wait_until``."""
-        self.error_log.unlink(missing_ok=True)
+        install.make_log(self.error_log)
         self.process.spawn(install.server_program(), arguments, self.error_log)
 
     def wait_until(self, condition: Callable[[], bool], timeout: float, wish: str) -> None:
