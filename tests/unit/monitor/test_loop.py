@@ -1,0 +1,304 @@
+"""The loop on a fake clock: when servers are asked, when a verdict is published, and what holds a server back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from sqlproxy.errors import SqlproxyError
+from sqlproxy.topology.model import AdminState, Role
+
+from .fakes import Bench, settle
+
+
+async def test_the_first_snapshot_waits_for_every_server() -> None:
+    bench = Bench()
+    bench.servers.hung.add("n1")
+    async with bench:
+        assert bench.publisher.snapshot.number == 0
+        await bench.clock.advance(1.0)
+        snapshot = await bench.monitor.first_snapshot(5)
+        assert bench.numbers == [1]
+        assert snapshot.primary == "n2"
+        assert snapshot.causal == "galera"
+        assert bench.role("n1") is Role.DOWN
+
+
+async def test_the_first_snapshot_is_given_without_the_silent_when_time_is_up() -> None:
+    bench = Bench()
+    bench.servers.hung.add("n1")
+    async with bench:
+        waiting = asyncio.ensure_future(bench.monitor.first_snapshot(0.3))
+        await bench.clock.advance(0.3)
+        snapshot = await waiting
+        assert [view.role for view in snapshot.servers] == [Role.UNKNOWN, Role.PRIMARY, Role.REPLICA]
+        bench.servers.hung.clear()
+        await bench.clock.advance(1.0)
+        assert bench.primary == "n2"
+
+
+async def test_unchanged_reports_confirm_the_snapshot_and_refresh_figures_only() -> None:
+    async with Bench() as bench:
+        bench.change("n2", 1, last_committed="99")
+        await bench.clock.advance(3.0)
+        assert bench.numbers == [1]
+        assert bench.publisher.fresh_at == pytest.approx(bench.clock.now(), abs=0.01)
+        view = bench.publisher.snapshot.server("n2")
+        assert view is not None
+        assert view.figures["last_committed"] == "99"
+        assert bench.monitor.reports["n2"].facts["wsrep_last_committed"] == "99"
+
+
+async def test_servers_are_asked_once_per_interval() -> None:
+    async with Bench() as bench:
+        await bench.clock.advance(5.0)
+        assert bench.servers.asked == {"n1": 11, "n2": 11, "n3": 11}
+
+
+async def test_a_dead_primary_is_replaced_within_one_interval() -> None:
+    async with Bench() as bench:
+        bench.fail("n1")
+        assert await bench.until(lambda: bench.primary == "n2") <= 0.51
+        assert bench.events("primary")[-1] == "primary n1 -> n2: n1 is down: connection refused"
+        assert bench.events("role")[-2] == "n1: primary -> down: connection refused"
+
+
+async def test_evidence_replaces_it_at_once_and_is_coalesced() -> None:
+    async with Bench() as bench:
+        await bench.clock.advance(0.2)
+        bench.fail("n1")
+        for _ in range(1000):
+            bench.monitor.probe_now("n1", "connection lost")
+        await settle()
+        assert bench.primary == "n2"
+        assert bench.servers.asked["n1"] == 2
+
+
+async def test_steady_evidence_does_not_make_the_monitor_a_flood() -> None:
+    async with Bench() as bench:
+        for _ in range(100):
+            bench.monitor.probe_now(None, "evidence")
+            await bench.clock.advance(0.01)
+        assert bench.servers.asked["n1"] <= 1 + 1.0 / 0.05 + 1
+
+
+async def test_evidence_about_an_unknown_server_is_ignored() -> None:
+    async with Bench() as bench:
+        bench.monitor.probe_now("gone", "connection lost")
+        await settle()
+        assert bench.servers.asked["n1"] == 1
+
+
+async def test_a_hung_server_is_down_after_its_timeout_and_delays_nobody() -> None:
+    async with Bench() as bench:
+        await bench.clock.advance(0.1)
+        asked = bench.servers.asked["n2"]
+        bench.servers.hung.add("n1")
+        took = await bench.until(lambda: bench.role("n1") == Role.DOWN)
+        assert took <= 0.5 + 1.0 + 0.01
+        assert bench.primary == "n2"
+        assert bench.servers.asked["n2"] - asked >= 2
+
+
+async def test_a_returning_server_reads_at_once_but_leads_only_after_three_intervals() -> None:
+    async with Bench() as bench:
+        bench.fail("n1")
+        await bench.clock.advance(1.0)
+        bench.change("n1", 0)
+        assert await bench.until(lambda: bench.role("n1") == Role.REPLICA) <= 0.51
+        assert bench.primary == "n2"
+        assert 1.4 <= await bench.until(lambda: bench.primary == "n1") <= 2.01
+        expected = "primary n2 -> n1: n1 is synced, lowest local index 0 of priority 1"
+        assert bench.events("primary")[-1] == expected
+
+
+async def test_a_flapping_server_never_leads() -> None:
+    async with Bench() as bench:
+        bench.fail("n1")
+        await bench.clock.advance(0.6)
+        for _ in range(10):
+            bench.change("n1", 0)
+            await bench.clock.advance(1.0)
+            bench.fail("n1")
+            await bench.clock.advance(0.5)
+            assert bench.primary == "n2"
+
+
+async def test_a_server_long_down_is_asked_more_slowly_and_its_return_is_seen_within_a_second() -> None:
+    async with Bench() as bench:
+        bench.fail("n3")
+        await bench.clock.advance(6.0)
+        before = bench.servers.asked["n3"]
+        await bench.clock.advance(10.0)
+        assert 9 <= bench.servers.asked["n3"] - before <= 11
+        bench.change("n3", 2)
+        assert await bench.until(lambda: bench.role("n3") == Role.REPLICA) <= 1.01
+
+
+async def test_what_a_server_can_do_is_remembered_while_it_is_down() -> None:
+    bench = Bench()
+    async with bench:
+        await bench.monitor.first_snapshot(1)
+        bench.fail("n1")
+        await bench.clock.advance(0.6)
+        view = bench.publisher.snapshot.server("n1")
+        assert view is not None
+        assert view.version == "5.5.5-10.11.19-MariaDB"
+
+
+async def test_draining_the_primary_moves_it_at_once_and_activating_moves_it_back() -> None:
+    async with Bench() as bench:
+        bench.monitor.set_state("n1", AdminState.DRAIN)
+        assert bench.primary == "n2"
+        assert bench.events("primary")[-1] == "primary n1 -> n2: n1 is in drain; synced, local index 0"
+        bench.monitor.set_state("n1", AdminState.ACTIVE)
+        assert bench.primary == "n1"
+        assert bench.events("state") == ["n1: active -> drain", "n1: drain -> active"]
+        bench.monitor.set_state("n1", AdminState.ACTIVE)
+        assert len(bench.events("state")) == 2
+
+
+async def test_the_state_of_an_unknown_server_cannot_be_set() -> None:
+    async with Bench() as bench:
+        with pytest.raises(KeyError):
+            bench.monitor.set_state("gone", AdminState.DRAIN)
+
+
+async def test_states_given_at_the_start_hold_from_the_first_snapshot() -> None:
+    async with Bench(states={"n1": AdminState.MAINTENANCE, "gone": AdminState.DRAIN}) as bench:
+        assert bench.primary == "n2"
+        assert bench.monitor.states["n1"] is AdminState.MAINTENANCE
+        assert set(bench.monitor.states) == {"n1", "n2", "n3"}
+
+
+async def test_a_switchover_lasts_until_it_is_cleared() -> None:
+    async with Bench() as bench:
+        bench.monitor.prefer("n3")
+        assert bench.primary == "n3"
+        await bench.clock.advance(5.0)
+        assert bench.primary == "n3"
+        bench.monitor.prefer(None)
+        assert bench.primary == "n1"
+
+
+async def test_a_switchover_ends_when_the_preferred_server_fails() -> None:
+    async with Bench() as bench:
+        bench.monitor.prefer("n3")
+        bench.fail("n3")
+        await bench.clock.advance(0.6)
+        assert bench.primary == "n1"
+        assert bench.monitor.preferred is None
+        reason = "n3 is no longer preferred as primary: n3 cannot become primary: it is down: connection refused"
+        assert reason in bench.events("primary")
+        bench.change("n3", 2)
+        await bench.clock.advance(5.0)
+        assert bench.primary == "n1"
+
+
+async def test_a_switchover_without_a_name_takes_the_next_candidate() -> None:
+    async with Bench() as bench:
+        assert bench.monitor.switchover(None) == "n2"
+        assert bench.primary == "n2"
+        assert bench.monitor.switchover(None) == "n1"
+
+
+async def test_a_switchover_to_an_unfit_server_is_refused_with_the_reason() -> None:
+    async with Bench() as bench:
+        bench.change("n2", 1, read_only="ON")
+        bench.fail("n3")
+        await bench.clock.advance(0.6)
+        with pytest.raises(SqlproxyError, match="n2 cannot become primary: it is synced, never primary: read_only=ON"):
+            bench.monitor.prefer("n2")
+        with pytest.raises(SqlproxyError, match="n3 cannot become primary: it is down: connection refused"):
+            bench.monitor.switchover("n3")
+        with pytest.raises(SqlproxyError, match="there is no server named 'n9'"):
+            bench.monitor.prefer("n9")
+        with pytest.raises(SqlproxyError, match="there is no other candidate for primary"):
+            bench.monitor.switchover(None)
+        assert bench.primary == "n1"
+
+
+async def test_a_switchover_before_the_first_snapshot_is_refused() -> None:
+    with pytest.raises(SqlproxyError, match="n1 has not been probed yet"):
+        Bench().monitor.prefer("n1")
+
+
+async def test_a_pushed_view_change_probes_everybody_at_once() -> None:
+    async with Bench() as bench:
+        await bench.clock.advance(0.2)
+        bench.monitor.notify("n2", "status=Synced members=3")
+        await settle()
+        assert bench.servers.asked == {"n1": 2, "n2": 2, "n3": 2}
+        assert bench.events("notify") == ["notified by n2: status=Synced members=3"]
+
+
+async def test_views_that_differ_are_rechecked_at_once_and_not_published() -> None:
+    async with Bench() as bench:
+        await bench.clock.advance(0.2)
+        bench.change("n1", 0, cluster_conf_id="8")
+        bench.monitor.probe_now("n1", "test")
+        await settle()
+        for index, name in enumerate(("n1", "n2", "n3")):
+            bench.change(name, index, cluster_conf_id="8")
+        await bench.clock.advance(0.1)
+        assert bench.monitor.reports["n3"].facts["wsrep_cluster_conf_id"] == "8"
+        assert bench.numbers == [1]
+
+
+async def test_alarms_are_events_when_raised_and_when_over() -> None:
+    async with Bench() as bench:
+        for name in ("n1", "n2", "n3"):
+            bench.fail(name)
+        await bench.clock.advance(1.0)
+        assert bench.primary is None
+        bench.change("n2", 1)
+        await bench.clock.advance(1.0)
+        assert bench.primary == "n2"
+        assert bench.events("alarm")[0] == "no primary: no usable server"
+        assert bench.events("alarm")[-1] == "over: no primary: no usable server"
+
+
+async def test_every_event_is_one_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "sqlproxy.monitor"):
+        async with Bench() as bench:
+            bench.fail("n1")
+            await bench.clock.advance(0.6)
+            assert [r.getMessage() for r in caplog.records] == [e.text for e in bench.publisher.events]
+    levels = {r.getMessage(): r.levelname for r in caplog.records}
+    assert levels["n1: primary -> down: connection refused"] == "WARNING"
+    assert levels["primary n1 -> n2: n1 is down: connection refused"] == "INFO"
+
+
+async def test_a_failing_subscriber_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+    async with Bench() as bench:
+        unsubscribe = bench.publisher.subscribe(lambda new, old: 1 / 0)
+        bench.fail("n1")
+        await bench.clock.advance(0.6)
+        unsubscribe()
+        assert "the report of n1 could not be judged" in caplog.text
+        bench.change("n1", 0)
+        await bench.clock.advance(3.0)
+        assert bench.primary == "n1"
+
+
+async def test_stop_closes_every_probe_and_keeps_the_snapshot() -> None:
+    bench = Bench()
+    async with bench:
+        await bench.clock.advance(1.0)
+    assert sorted(bench.servers.closed) == ["n1", "n2", "n3"]
+    assert bench.primary == "n1"
+
+
+async def test_a_successor_with_the_same_publisher_counts_on_and_wakes_nobody_needlessly() -> None:
+    async with Bench() as first:
+        first.monitor.set_state("n1", AdminState.DRAIN)
+    number = first.publisher.snapshot.number
+    async with Bench(states=dict(first.monitor.states), publisher=first.publisher) as second:
+        assert second.primary == "n2"
+        assert second.publisher.snapshot.number == number
+        second.fail("n2")
+        await second.clock.advance(0.6)
+        assert second.primary == "n3"
+        assert second.publisher.snapshot.number == number + 1
