@@ -1,5 +1,7 @@
 import cython
 
+cdef Py_ssize_t _HEADER, _MAX
+
 cdef class PacketReader:
     cdef public Py_ssize_t limit
     cdef bytearray _buffer
@@ -19,6 +21,9 @@ cdef class PacketReader:
 cdef class UploadReader:
     cdef bytearray _header
     cdef Py_ssize_t _remaining
+    cdef bint _continued
 
     @cython.locals(pos=Py_ssize_t, size=Py_ssize_t, step=Py_ssize_t, take=Py_ssize_t)
     cpdef Py_ssize_t feed(self, bytes chunk) except -2
+    @cython.locals(length=Py_ssize_t, ends=bint)
+    cdef bint _ends(self) except -1

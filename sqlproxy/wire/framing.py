@@ -7,10 +7,16 @@ Source: MySQL source documentation, "MySQL Packets"
 (https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_packets.html).
 """
 
+from typing import Final
+
 from sqlproxy.errors import PacketTooLarge, ProtocolError
 from sqlproxy.wire.constants import HEADER, MAX_PAYLOAD
 
-ER_NET_PACKETS_OUT_OF_ORDER = 1156
+ER_NET_PACKETS_OUT_OF_ORDER: Final = 1156
+
+# Variables that the compiled form reads without a lookup (declared in the .pxd)
+_HEADER: Final = HEADER
+_MAX: Final = MAX_PAYLOAD
 
 
 class PacketReader:
@@ -35,11 +41,11 @@ class PacketReader:
         size = len(chunk)
         if (
             not self._buffer
-            and size > HEADER
+            and size > _HEADER
             and chunk[3] == 0
-            and (chunk[0] | chunk[1] << 8 | chunk[2] << 16) == size - HEADER
-            and size - HEADER < MAX_PAYLOAD
-            and size - HEADER <= self.limit
+            and (chunk[0] | chunk[1] << 8 | chunk[2] << 16) == size - _HEADER
+            and size - _HEADER < _MAX
+            and size - _HEADER <= self.limit
         ):
             return chunk  # the ordinary case: one chunk is one command
         self._buffer += chunk
@@ -48,12 +54,12 @@ class PacketReader:
     def next(self) -> bytes | None:
         """The next whole command among what was fed, or None. Raises as ``feed``."""
         buffer = self._buffer
-        while len(buffer) - self._scanned >= HEADER:
+        while len(buffer) - self._scanned >= _HEADER:
             length = self._check_header()
-            end = self._scanned + HEADER + length
+            end = self._scanned + _HEADER + length
             if len(buffer) < end:
                 return None
-            if length < MAX_PAYLOAD:
+            if length < _MAX:
                 return self._take(end)
             self._scanned = end
             self._seq = (self._seq + 1) & 0xFF
@@ -80,6 +86,8 @@ class PacketReader:
         return length
 
     def _take(self, end: int) -> bytes:
+        if end == len(self._buffer):  # one copy less: commands may have many MiB
+            return self.take_rest()
         command = bytes(self._buffer[:end])
         del self._buffer[:end]
         self._scanned = self._seq = self._payload = 0
@@ -99,11 +107,15 @@ class PacketReader:
 
 
 class UploadReader:
-    """Follows the packets of a LOAD DATA LOCAL upload, which ends with an empty packet."""
+    """Follows the packets of a LOAD DATA LOCAL upload, which ends with an empty packet.
+
+    An empty packet after one of 2**24 - 1 bytes does not end it: the server joins the two.
+    """
 
     def __init__(self) -> None:
         self._header = bytearray()
         self._remaining = 0
+        self._continued = False  # the next packet continues the one before
 
     def feed(self, chunk: bytes) -> int:
         """The offset just past the upload's end in ``chunk``, or -1 when all of it belongs to the upload."""
@@ -115,25 +127,31 @@ class UploadReader:
                 self._remaining -= step
                 pos += step
                 continue
-            take = min(HEADER - len(self._header), size - pos)
+            take = min(_HEADER - len(self._header), size - pos)
             self._header += chunk[pos : pos + take]
             pos += take
-            if len(self._header) == HEADER:
-                self._remaining = int.from_bytes(self._header[:3], "little")
-                self._header.clear()
-                if not self._remaining:
-                    return pos
+            if len(self._header) == _HEADER and self._ends():
+                return pos
         return -1
+
+    def _ends(self) -> bool:
+        """Act on a whole header; True if it is the empty packet at the end."""
+        length = self._header[0] | self._header[1] << 8 | self._header[2] << 16
+        self._header.clear()
+        ends = length == 0 and not self._continued
+        self._continued = length == _MAX
+        self._remaining = length
+        return ends
 
 
 def payload_of(command: bytes) -> bytes:
     """The payload of a whole command, joined where it came in several packets."""
-    if len(command) < HEADER + MAX_PAYLOAD:
-        return command[HEADER:]
+    if len(command) < _HEADER + _MAX:
+        return command[_HEADER:]
     parts = []
     pos = 0
     while pos < len(command):
         length = int.from_bytes(command[pos : pos + 3], "little")
-        parts.append(command[pos + HEADER : pos + HEADER + length])
-        pos += HEADER + length
+        parts.append(command[pos + _HEADER : pos + _HEADER + length])
+        pos += _HEADER + length
     return b"".join(parts)

@@ -1,5 +1,10 @@
 import cython
 
+cdef int _QUERY, _PREPARE, _ROWS_ONLY, _SINGLE, _TEXT, _CURSOR
+cdef int _FIRST, _COLUMNS, _COLUMNS_EOF, _ROWS, _PARAMETERS, _PARAMETERS_EOF, _DONE, _UPLOAD
+cdef int _MORE_RESULTS, _OUT_PARAMS, _CURSOR_EXISTS, _PROGRESS
+cdef Py_ssize_t _HEADER, _MAX, _HEAD
+
 cdef class ResponseTracker:
     cdef public bint deprecate_eof
     cdef public int status
@@ -16,6 +21,7 @@ cdef class ResponseTracker:
     cdef Py_ssize_t _skip
     cdef bint _continued
     cdef bint _last
+    cdef bint _out_params
     cdef bytes _carry
 
     cpdef begin(self, int kind)
@@ -24,6 +30,8 @@ cdef class ResponseTracker:
     cpdef Py_ssize_t feed(self, bytes chunk) except -2
     @cython.locals(size=Py_ssize_t, pos=Py_ssize_t, step=Py_ssize_t, length=Py_ssize_t)
     cdef Py_ssize_t _walk(self, bytes chunk) except -2
+    @cython.locals(length=Py_ssize_t, start=Py_ssize_t)
+    cdef Py_ssize_t _whole_rows(self, bytes chunk, Py_ssize_t pos, Py_ssize_t size) except -1
     cdef bint _is_plain(self, bytes chunk, Py_ssize_t pos) except -1
     @cython.locals(head=int)
     cdef bint _packet(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) except -1
@@ -36,6 +44,7 @@ cdef class ResponseTracker:
     cdef bint _definitions_end(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
     cdef bint _row_or_end(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
     cdef bint _prepared(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
+    @cython.locals(code=int)
     cdef bint _err(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) except -1
     @cython.locals(needed=Py_ssize_t, pos=Py_ssize_t)
     cdef bint _ok(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) except -1

@@ -5,7 +5,8 @@ first byte of each packet, and the head of OK, EOF and ERR packets are read.
 
 Sources: MySQL source documentation, "Text Resultset", "COM_STMT_PREPARE Response", "OK_Packet", "EOF_Packet"
 (https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query_response_text_resultset.html);
-MariaDB's ``Materialized_cursor::send_result_set_metadata`` for cursors, whose reply ends without rows.
+MariaDB's ``Materialized_cursor::send_result_set_metadata`` for cursors, whose reply ends without rows; MySQL's
+``Protocol_binary::send_parameters`` for OUT parameters; MariaDB's ``net_send_progress_packet``.
 """
 
 from typing import Final
@@ -15,6 +16,7 @@ from sqlproxy.wire.constants import (
     HEADER,
     MAX_PAYLOAD,
     SERVER_MORE_RESULTS_EXISTS,
+    SERVER_PS_OUT_PARAMS,
     SERVER_STATUS_CURSOR_EXISTS,
 )
 
@@ -24,6 +26,20 @@ PREPARE: Final = 1  # COM_STMT_PREPARE
 ROWS: Final = 2  # COM_STMT_FETCH, COM_FIELD_LIST: packets up to an EOF
 SINGLE: Final = 3  # one OK, EOF or ERR
 TEXT: Final = 4  # COM_STATISTICS: one packet of text
+CURSOR: Final = 5  # COM_STMT_EXECUTE that asks for a cursor: as QUERY, but a result set may end before its rows
+
+# The same and others as variables that the compiled form reads without a lookup (declared in the .pxd)
+_QUERY: Final = QUERY
+_PREPARE: Final = PREPARE
+_ROWS_ONLY: Final = ROWS
+_SINGLE: Final = SINGLE
+_TEXT: Final = TEXT
+_CURSOR: Final = CURSOR
+_HEADER: Final = HEADER
+_MAX: Final = MAX_PAYLOAD
+_MORE_RESULTS: Final = SERVER_MORE_RESULTS_EXISTS
+_OUT_PARAMS: Final = SERVER_PS_OUT_PARAMS
+_CURSOR_EXISTS: Final = SERVER_STATUS_CURSOR_EXISTS
 
 # Where in the reply we are
 _FIRST: Final = 0
@@ -36,6 +52,7 @@ _DONE: Final = 6
 _UPLOAD: Final = 7
 
 _HEAD: Final = 23  # bytes of an OK packet that hold all up to its warnings, at most
+_PROGRESS: Final = 0xFFFF  # the code of an ERR packet in which MariaDB reports progress; the reply goes on
 
 
 class ResponseTracker:
@@ -62,6 +79,7 @@ class ResponseTracker:
         self._skip = 0  # payload bytes of the packet at hand still to come
         self._continued = False  # the next packet continues the one before
         self._last = False  # the packet being skipped ends the reply
+        self._out_params = False  # this result set holds OUT parameters; an OK follows it whatever its end says
         self._carry = b""
 
     def begin(self, kind: int) -> None:
@@ -71,10 +89,11 @@ class ResponseTracker:
         self.rows = 0
         self.upload = False
         self._kind = kind
-        self._state = _ROWS if kind == ROWS else _FIRST
+        self._state = _ROWS if kind == _ROWS_ONLY else _FIRST
         self._skip = 0
         self._continued = False
         self._last = False
+        self._out_params = False
         self._carry = b""
 
     @property
@@ -114,22 +133,32 @@ class ResponseTracker:
                 self._last = False
                 self._state = _DONE
                 return pos
-            if self._state == _DONE:
+            if self._state == _ROWS and not self._continued and self.first >= 0:
+                pos = self._whole_rows(chunk, pos, size)
+            elif self._state == _DONE:
                 raise ServerProtocolError("the server sent bytes that belong to no reply")
             # a header alone decides nothing, unless the packet is a continuation or empty
-            if size - pos < HEADER or (size - pos == HEADER and not self._is_plain(chunk, pos)):
+            if size - pos < _HEADER or (size - pos == _HEADER and not self._is_plain(chunk, pos)):
                 self._carry = chunk[pos:]
                 return -1
             length = chunk[pos] | chunk[pos + 1] << 8 | chunk[pos + 2] << 16
-            if self._continued:
-                self._continued = length == MAX_PAYLOAD
-            else:
-                if not self._packet(chunk, pos + HEADER, length, size):
-                    self._carry = chunk[pos:]
-                    return -1
-                self._continued = length == MAX_PAYLOAD
-            pos += HEADER
+            if not self._continued and not self._packet(chunk, pos + _HEADER, length, size):
+                self._carry = chunk[pos:]
+                return -1
+            self._continued = length == _MAX
+            pos += _HEADER
             self._skip = length
+
+    def _whole_rows(self, chunk: bytes, pos: int, size: int) -> int:
+        """The position after the rows that lie whole in ``chunk`` and need no second look; a short cut of ``_walk``."""
+        while size - pos > _HEADER:
+            length = chunk[pos] | chunk[pos + 1] << 8 | chunk[pos + 2] << 16
+            start = pos + _HEADER
+            if length == 0 or length == _MAX or size - start < length or chunk[start] >= 0xFE:
+                break
+            self.rows += 1
+            pos = start + length
+        return pos
 
     def _is_plain(self, chunk: bytes, pos: int) -> bool:
         """Whether the packet whose header lies at ``pos`` needs no look at its first byte."""
@@ -138,11 +167,10 @@ class ResponseTracker:
     def _packet(self, chunk: bytes, start: int, length: int, size: int) -> bool:
         """Act on a packet by its first bytes; False when more of them are needed."""
         if length == 0:
-            if self._state == _ROWS or self._kind == TEXT:
-                self._last = self._kind == TEXT
-                self.rows += 1
-                return True
-            raise ServerProtocolError("the server sent an empty packet where a reply was due")
+            if self._kind != _TEXT:
+                raise ServerProtocolError("the server sent an empty packet where a reply was due")
+            self._last = True
+            return True
         head = chunk[start]
         if self._state == _ROWS:
             if head < 0xFE:
@@ -162,15 +190,15 @@ class ResponseTracker:
     def _first_packet(self, chunk: bytes, start: int, length: int, size: int, head: int) -> bool:
         if head == 0xFF:
             return self._err(chunk, start, length, size)
-        if self._kind == PREPARE:
+        if self._kind == _PREPARE:
             return self._prepared(chunk, start, length, size, head)
-        if self._kind == TEXT:
+        if self._kind == _TEXT:
             self.first = head
             self._last = True
             return True
         if head == 0x00:
             return self._ok(chunk, start, length, size)
-        if self._kind == SINGLE:
+        if self._kind == _SINGLE:
             if head != 0xFE:
                 raise ServerProtocolError(f"the server answered with packet 0x{head:02X} where OK or ERR was due")
             return self._eof(chunk, start, length, size)
@@ -186,13 +214,17 @@ class ResponseTracker:
             self.first = head
 
     def _column_count(self, chunk: bytes, start: int, length: int, size: int, head: int) -> bool:
+        if length != (3 if head == 0xFC else 1) or head > 0xFC:
+            raise ServerProtocolError(
+                f"the server announced a result set in a way unknown here: 0x{head:02X} in {length} bytes"
+            )
+        if size - start < length:
+            return False
         count = head
         if head == 0xFC:
-            if size - start < 3:
-                return False
             count = chunk[start + 1] | chunk[start + 2] << 8
-        elif head > 0xFB:
-            raise ServerProtocolError(f"the server announced a result set in a way unknown here: 0x{head:02X}")
+        if count == 0:
+            raise ServerProtocolError("the server announced a result set without columns")
         self._note_first(head)
         self._left = count
         self._state = _COLUMNS
@@ -212,7 +244,7 @@ class ResponseTracker:
 
     def _after_definitions(self) -> None:
         """All definitions of one list have come (and their EOF, if any)."""
-        if self._kind != PREPARE:
+        if self._kind != _PREPARE:
             self._state = _ROWS
         elif (self._state == _PARAMETERS or self._state == _PARAMETERS_EOF) and self.columns:
             self._left = self.columns
@@ -225,13 +257,17 @@ class ResponseTracker:
             return self._err(chunk, start, length, size)
         if head != 0xFE or length > 8:
             raise ServerProtocolError("the server sent no EOF after the column definitions")
-        if size - start < length:
+        if length < 5:
+            raise ServerProtocolError("the server sent an EOF packet without status flags")
+        if size - start < 5:
             return False
-        if self._kind != PREPARE:
-            self.status = chunk[start + 3] | chunk[start + 4] << 8 if length >= 5 else self.status
-            if self.status & SERVER_STATUS_CURSOR_EXISTS:
-                self._last = True
-                return True
+        self.status = chunk[start + 3] | chunk[start + 4] << 8
+        # A procedure's own cursors set the flag too, even for what follows the CALL in a text query; but a cursor for
+        # the client comes alone.
+        if self._kind == _CURSOR and self.status & (_CURSOR_EXISTS | _MORE_RESULTS) == _CURSOR_EXISTS:
+            self._last = True
+            return True
+        self._out_params = self.status & _OUT_PARAMS != 0
         self._after_definitions()
         return True
 
@@ -239,7 +275,7 @@ class ResponseTracker:
         if head == 0xFF:
             return self._err(chunk, start, length, size)
         if self.deprecate_eof:
-            if length < MAX_PAYLOAD:
+            if length < _MAX:
                 return self._ok(chunk, start, length, size)
         elif length < 9:
             return self._eof(chunk, start, length, size)
@@ -273,8 +309,11 @@ class ResponseTracker:
             raise ServerProtocolError("the server sent an ERR packet without a code")
         if size - start < 3:
             return False
+        code = chunk[start + 1] | chunk[start + 2] << 8
+        if code == _PROGRESS:
+            return True
         self._note_first(0xFF)
-        self.error = chunk[start + 1] | chunk[start + 2] << 8
+        self.error = code
         self._last = True
         return True
 
@@ -300,7 +339,8 @@ class ResponseTracker:
     def _end_of_result(self, head: int, status: int) -> None:
         self._note_first(head)
         self.status = status
-        if status & SERVER_MORE_RESULTS_EXISTS and self._kind == QUERY:
+        if (status & _MORE_RESULTS or self._out_params) and (self._kind == _QUERY or self._kind == _CURSOR):
+            self._out_params = False
             self._state = _FIRST
         else:
             self._last = True
