@@ -54,7 +54,7 @@ async def load(server: Server, user: str, password: str, seconds: float) -> Acco
     except aiomysql.MySQLError as error:
         raise SqlproxyError(f"{server.name}: cannot read the grant tables: {_text(error)}") from None
     except Exception as error:  # the driver raises just about anything for bytes that are no MySQL
-        raise SqlproxyError(f"{server.name}: cannot read the grant tables: {error!r}") from None
+        raise SqlproxyError(f"{server.name}: cannot read the grant tables: {type(error).__name__}: {error}") from None
     finally:
         connection.close()
 
@@ -138,5 +138,6 @@ def _number(version: str) -> tuple[int, ...]:
 
 
 def _text(error: Exception) -> str:
-    """The server's words: code and text; the driver's own errors have no more than a text."""
-    return " ".join(str(part) for part in error.args) or type(error).__name__
+    """The server's code and text, or the driver's, with what lies behind it (a refused connection, TLS)."""
+    text = " ".join(str(part) for part in error.args) or type(error).__name__
+    return f"{text} ({error.__cause__})" if error.__cause__ else text

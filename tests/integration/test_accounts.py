@@ -8,9 +8,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiomysql
 import pymysql
 import pytest
 
+from sqlproxy.accounts import loader
 from sqlproxy.accounts.host import Dialect
 from sqlproxy.accounts.loader import load
 from sqlproxy.accounts.match import find
@@ -23,6 +25,8 @@ from sqlproxy.lab.certificates import make_certificates
 from sqlproxy.lab.server import LabServer
 from sqlproxy.topology.model import Address, Server, ServerTLS
 from sqlproxy.topology.publisher import Publisher
+from sqlproxy.wire.constants import CLIENT_PLUGIN_AUTH, CLIENT_PROTOCOL_41, CLIENT_SECURE_CONNECTION
+from sqlproxy.wire.handshake import Greeting
 
 PORT = 23400
 TIMEOUT = 10.0
@@ -218,6 +222,43 @@ async def test_a_wrong_password_is_told_in_the_servers_words(server: LabServer) 
 @pytest.mark.parametrize("mode", ["disabled", "preferred", "required", "verify_ca", "verify_identity"])
 async def test_grant_tables_are_read_in_every_tls_mode(server: LabServer, mode: str) -> None:
     assert len(await load(configured(server, mode=mode), "monitor", "monitor", TIMEOUT)) > len(PLUGINS_SQL) - 3
+
+
+async def test_a_certificate_that_cannot_be_verified_is_refused(server: LabServer) -> None:
+    strangers = Server("n1", Address("127.0.0.1", server.port), tls=ServerTLS(mode="verify_ca"))
+    with pytest.raises(SqlproxyError, match=r"^n1: cannot read the grant tables: .*CERTIFICATE_VERIFY_FAILED"):
+        await load(strangers, "monitor", "monitor", TIMEOUT)
+
+
+async def test_mysql_user_says_the_same_as_global_priv(server: LabServer) -> None:
+    """The way for servers without global_priv; MariaDB's view of that name leaves out locks and alternatives."""
+    connection = aiomysql.Connection(unix_socket=str(server.socket), user="root", charset="utf8mb4")
+    await connection.ping()
+    try:
+        old = {str(account): account for account in await loader._read_user(connection)}
+    finally:
+        connection.close()
+    new = {str(account): account for account in (await loaded(server)).accounts}
+    assert old.keys() == new.keys()
+    for name in ("nat", "ed", "tls", "spec", "empty", "invalid", "expired", "ünï"):
+        assert old[f"'{name}'@'%'"] == new[f"'{name}'@'%'"]
+
+
+@pytest.mark.parametrize("mode", ["required", "verify_ca", "verify_identity"])
+async def test_nothing_is_said_to_a_server_without_tls_where_tls_is_demanded(mode: str) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        capabilities = CLIENT_PROTOCOL_41 | CLIENT_SECURE_CONNECTION | CLIENT_PLUGIN_AUTH
+        payload = Greeting(b"8.4.0", 1, b"s" * 20, capabilities, auth_plugin="mysql_clear_password").encode()
+        writer.write(len(payload).to_bytes(3, "little") + b"\x00" + payload)
+        heard.set_result(await reader.read())
+        writer.close()
+
+    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as pretender:
+        address = Address("127.0.0.1", pretender.sockets[0].getsockname()[1])
+        with pytest.raises(SqlproxyError, match=r"^n1: the server offers no TLS$"):
+            await load(Server("n1", address, tls=ServerTLS(mode=mode)), "monitor", "monitor", TIMEOUT)
+        assert await heard == b""
 
 
 async def test_a_server_that_never_answers_costs_the_timeout_and_no_more() -> None:
