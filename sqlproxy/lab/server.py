@@ -43,7 +43,10 @@ class LabServer:
         install.make_directory(self.directory)
         install.write_options(self.options_file, options)
         if not self.data.exists():
-            install.copy_data(template, self.data)
+            partial = self.directory / "data.partial"
+            install.remove_directory(partial)
+            install.copy_data(template, partial)
+            partial.rename(self.data)
 
     def start(self, arguments: Sequence[str] = ()) -> None:
         """Start the process; it is not ready yet, see ``wait_until``."""

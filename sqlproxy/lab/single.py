@@ -36,7 +36,7 @@ class SingleServer(LabServer):
         """End the server; ``purge`` removes its data too."""
         if purge:
             self.kill()
-            parts = [self.directory, *(self.root / part for part in ("template", "tls"))]
+            parts = [self.directory, *(self.root / part for part in ("template", "template.partial", "tls"))]
             install.remove_parts(self.root, parts)
         else:
             self.shutdown()
@@ -54,5 +54,8 @@ class SingleServer(LabServer):
             make_certificates(self.root / "tls")
         template = self.root / "template"
         if not template.exists():
-            install.install_data(template)
+            partial = self.root / "template.partial"
+            install.remove_directory(partial)
+            install.install_data(partial)
+            partial.rename(template)
         self.install(template, install.server_options(self.directory, self.port, tls=self.tls))
