@@ -1,10 +1,8 @@
 """Accounts against a real MariaDB: we pick the account that the server picks, and read its grant tables."""
 
 import asyncio
-import shutil
 import ssl
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +26,6 @@ from sqlproxy.topology.publisher import Publisher
 from sqlproxy.wire.constants import CLIENT_PLUGIN_AUTH, CLIENT_PROTOCOL_41, CLIENT_SECURE_CONNECTION
 from sqlproxy.wire.handshake import Greeting
 
-PORT = 23400
 TIMEOUT = 10.0
 PLUGINS_SQL = (
     "CREATE USER nat@'%' IDENTIFIED BY 'p1'",
@@ -60,22 +57,20 @@ ANONYMOUS = ["127.0.0._", "localhost", "127.0.%.1", "%", "local%"]
 
 
 @pytest.fixture(scope="module")
-def template() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="sqlproxy-accounts-"))
-    try:
-        install.make_directory(directory)
-        install.install_data(directory / "template")
-        make_certificates(directory / "tls")
-        yield directory
-    finally:
-        shutil.rmtree(directory)
+def template(lab_directory: Path) -> Path:
+    directory = lab_directory / "accounts"
+    install.make_directory(directory)
+    install.install_data(directory / "template")
+    make_certificates(directory / "tls")
+    return directory
 
 
 @pytest.fixture(scope="module", params=["OFF", "ON"], ids=["resolving names", "skip_name_resolve"])
-def server(template: Path, request: pytest.FixtureRequest) -> Iterator[LabServer]:
+def server(template: Path, port_block: int, request: pytest.FixtureRequest) -> Iterator[LabServer]:
     directory = template / f"resolve-{request.param}"
-    server = LabServer("accounts", directory, PORT)
-    options = install.server_options(directory, PORT, tls=True)
+    port = 13315 + 20 * port_block
+    server = LabServer("accounts", directory, port)
+    options = install.server_options(directory, port, tls=True)
     options |= {"skip-name-resolve": request.param, "bind-address": "127.0.0.1,::1"}
     server.install(template / "template", options)
     server.start()
