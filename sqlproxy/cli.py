@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from sqlproxy import __version__
 from sqlproxy.admin.client import DEFAULT_URL, AdminClient, BadUrl, Refused, Unreachable, segment
 from sqlproxy.errors import ConfigError, SqlproxyError
+from sqlproxy.lab.cli import lab
 from sqlproxy.logs import configure, one_line, visible
 
 NOTIFY_TIMEOUT = 2.0  # seconds; the server waits for its notify command inside a view change
@@ -63,6 +64,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(lab, name="lab")
+
 ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="The configuration file (TOML).")]
 Admin = Annotated[
     str, typer.Option("--admin", envvar="SQLPROXY_ADMIN_URL", help="Admin URL of the proxy: http://… or unix:/path.")
@@ -87,9 +90,9 @@ def serve(
     if workers is not None:
         settings = settings.model_copy(update={"workers": workers})
     configure(settings.log.format, settings.log.level)
-    from sqlproxy.app import serve as run
+    from sqlproxy.run import serve as run
 
-    raise typer.Exit(run(settings))
+    raise typer.Exit(run(settings, config))
 
 
 @app.command()
@@ -98,7 +101,7 @@ def demo(
     kill_after: Annotated[float | None, typer.Option(min=0.0, help="Kill the primary after so many seconds.")] = None,
 ) -> None:
     """Start a cluster, the proxy in front of it and the dashboard, and print the DSN to try."""
-    from sqlproxy.app import demo as run
+    from sqlproxy.run import demo as run
 
     configure()
     raise typer.Exit(run(galera, kill_after))
@@ -181,7 +184,8 @@ def explain(
     if as_json:
         _print_json(answer)
         return
-    print(visible(f"{answer.get('target')}: {answer.get('server') or 'which server is not known'}"))
+    words = [answer.get("server"), answer.get("target"), answer.get("reason")]
+    print(visible(": ".join(str(word) for word in words if word)))
     for rule in _list(answer.get("rules")):
         print(visible(f"- {rule}"))
 

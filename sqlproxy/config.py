@@ -1,15 +1,18 @@
 """The configuration file: TOML, validated, every key also from the environment.
 
 ``load(path)`` is the one entry; it raises ConfigError with file, line where known, key and reason.
-Environment: ``SQLPROXY_MONITOR__PASSWORD=…`` overrides ``[monitor] password``; secrets also by ``password_file``.
+Environment: ``SQLPROXY_MONITOR__PASSWORD=…`` overrides ``[monitor] password``, ``SQLPROXY_SERVERS__0__WEIGHT=…`` that
+of the first ``[[servers]]``; secrets also by ``password_file``.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import json
+import os
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,57 +26,39 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from sqlproxy.errors import ConfigError
+from sqlproxy.toml_lines import Location, line_of
 from sqlproxy.topology.model import Address, Server, ServerTLS
+from sqlproxy.units import parse_address, parse_duration, parse_size
 
-_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h)\s*$")
-_SIZE = re.compile(r"^\s*(\d+)\s*(B|KiB|MiB|GiB|KB|MB|GB)?\s*$")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_TRUSTED_HOSTS = ("localhost",)
-
-
-def parse_duration(value: object) -> float:
-    """Seconds from "500ms", "2s", "1m", "1h"; a bare number is refused because its unit is a guess."""
-    match = _DURATION.match(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f'{value!r} is not a duration such as "500ms" or "2s"')
-    return float(match[1]) * _SECONDS[match[2]]
-
-
-def parse_size(value: object) -> int:
-    """Bytes from "64KiB", "1MiB" or a plain number of bytes."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    match = _SIZE.match(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f'{value!r} is not a size such as "64KiB" or "1MiB"')
-    return int(match[1]) * _BYTES[match[2] or "B"]
-
-
-def parse_address(value: object) -> Address:
-    """``host:port``, ``[v6]:port`` or ``unix:/path``."""
-    if isinstance(value, Address):
-        return value
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not an address such as 127.0.0.1:3306 or unix:/path")
-    if value.startswith("unix:"):
-        return Address(path=value[5:])
-    host, separator, port = value.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{value!r} is not an address such as 127.0.0.1:3306, [::1]:3306 or unix:/path")
-    return Address(host=host, port=int(port))
+_LOCAL_NAME = "localhost"
+_ENV_PREFIX, _ENV_DELIMITER = "SQLPROXY_", "__"
+# pydantic's words, where they speak of Python rather than of the file
+_REASONS = {
+    "missing": "is missing",
+    "extra_forbidden": "unknown key",
+    "model_type": "must be a table",
+    "list_type": "must be a list",
+    "string_type": "must be text in quotes",
+    "too_short": "at least one is needed",
+}
 
 
 def _as_list(value: object) -> object:
+    """One value stands for a list of one; the environment can give a list as JSON."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return [value]  # an IPv6 address begins like a list
     return value if isinstance(value, list | tuple) else [value]
 
 
 def _is_local(address: Address) -> bool:
-    if address.path or address.host in _TRUSTED_HOSTS:
+    if address.path or address.host == _LOCAL_NAME:
         return True
     try:
         return ipaddress.ip_address(address.host).is_loopback
@@ -81,7 +66,9 @@ def _is_local(address: Address) -> bool:
         return False
 
 
+# A float comes from Python code only, in seconds: the file's are read as text (see `parse`).
 Duration = Annotated[float, BeforeValidator(lambda v: v if isinstance(v, float) else parse_duration(v))]
+Period = Annotated[Duration, Field(gt=0)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 AddressField = Annotated[Address, BeforeValidator(parse_address)]
 
@@ -96,12 +83,21 @@ class _Section(BaseModel):
             return data
         data = dict(data)
         for key in [k for k in data if k.endswith("_file") and k.removesuffix("_file") in cls.model_fields]:
-            path = Path(str(data.pop(key)))
-            try:
-                data[key.removesuffix("_file")] = path.read_text().strip("\r\n")
-            except OSError as error:
-                raise ValueError(f"{key}: cannot read {path}: {error.strerror}") from None
+            name, path = key.removesuffix("_file"), data.pop(key)
+            if name in data:
+                raise ValueError(f"{name} and {key} are both given")
+            data[name] = _secret_from(key, path)
         return data
+
+
+def _secret_from(key: str, path: object) -> str:
+    """A secret is the file's text without the line end that editors leave."""
+    try:
+        return Path(str(path)).read_text().rstrip("\r\n")
+    except OSError as error:
+        raise ValueError(f"{key}: cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{key}: {path} is not text") from None
 
 
 class ServerTLSConfig(_Section):
@@ -137,10 +133,16 @@ class MonitorConfig(_Section):
     topology: Literal["galera", "static"] = "galera"
     user: str = "monitor"
     password: SecretStr = SecretStr("")
-    interval: Duration = 0.5
-    timeout: Duration = 1.0
+    interval: Period = 0.5
+    timeout: Period = 1.0
     available_when_donor: bool = False  # read from a donor whose SST method does not block it
-    stale_after: Duration = 5.0  # a worker whose newest snapshot is older stops writing
+    stale_after: Period = 5.0  # a worker whose newest snapshot is older stops writing
+
+    @model_validator(mode="after")
+    def _fresh_enough(self) -> MonitorConfig:
+        if self.stale_after <= self.interval + self.timeout:
+            raise ValueError("stale_after must be longer than interval and timeout together")
+        return self
 
 
 class AccountConfig(_Section):
@@ -158,7 +160,7 @@ class AccountsConfig(_Section):
     source: Literal["servers", "static"] = "servers"
     user: str = ""
     password: SecretStr = SecretStr("")
-    refresh: Duration = 60.0
+    refresh: Period = 60.0
     max_failures: int = Field(default=10, ge=0)  # failed logins from one host before it is blocked; 0: never
     block_for: Duration = 60.0
     users: list[AccountConfig] = []
@@ -182,11 +184,11 @@ class ServiceConfig(_Section):
     role: Literal["primary", "replica", "any"] = "primary"  # readconn only
     servers: list[str] = []  # names; empty: all
     causal_reads: Literal["none", "session"] = "session"
-    causal_reads_timeout: Duration = 10.0
+    causal_reads_timeout: Period = 10.0
     primary_accepts_reads: bool = False  # reads use the primary too while replicas exist
     failover_timeout: Duration = 30.0
-    login_timeout: Duration = 10.0
-    connect_timeout: Duration = 5.0
+    login_timeout: Period = 10.0
+    connect_timeout: Period = 5.0
     max_connections: int = Field(default=0, ge=0)
     max_allowed_packet: Size = 64 << 20
     max_session_history: int = Field(default=50, ge=1)
@@ -208,7 +210,9 @@ class AdminConfig(_Section):
 
     @model_validator(mode="after")
     def _guarded(self) -> AdminConfig:
-        secret = self.token.get_secret_value() or (self.user and self.password.get_secret_value())
+        if bool(self.user) != bool(self.password.get_secret_value()):
+            raise ValueError("user and password go together: one of them is empty")
+        secret = self.token.get_secret_value() or self.user
         if self.listen is not None and not _is_local(self.listen) and not secret:
             raise ValueError(f"listen: {self.listen} is not loopback, so user and password or a token are needed")
         return self
@@ -221,12 +225,52 @@ class LogConfig(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class _EnvironmentOverFile(PydanticBaseSettingsSource):
+    """The file with what the environment says instead, list items by number."""
+
+    def __init__(
+        self, settings_cls: type[BaseSettings], file: PydanticBaseSettingsSource, env: PydanticBaseSettingsSource
+    ) -> None:
+        super().__init__(settings_cls)
+        self._file, self._env = file, env
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._env.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        merged: dict[str, Any] = _merge(self._file(), self._env())
+        return merged
+
+
+def _merge(base: Any, over: Any) -> Any:
+    if not isinstance(over, dict):
+        return over
+    if over and all(str(key).isdecimal() for key in over):
+        return _merge_list(base if isinstance(base, list) else [], over)
+    merged = dict(base) if isinstance(base, dict) else {}
+    for key, value in over.items():
+        merged.pop(key.removesuffix("_file") if key.endswith("_file") else f"{key}_file", None)
+        merged[key] = _merge(merged.get(key), value)
+    return merged
+
+
+def _merge_list(base: list[Any], over: Mapping[str, Any]) -> list[Any]:
+    """Items replaced by number; the next number adds one. Numbers beyond add in their order."""
+    merged = list(base)
+    for number, value in sorted((int(key), value) for key, value in over.items()):
+        if number < len(merged):
+            merged[number] = _merge(merged[number], value)
+        else:
+            merged.append(_merge(None, value))
+    return merged
+
+
 class Settings(BaseSettings):
     """The whole file."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SQLPROXY_",
-        env_nested_delimiter="__",
+        env_prefix=_ENV_PREFIX,
+        env_nested_delimiter=_ENV_DELIMITER,
         extra="forbid",
         frozen=True,
     )
@@ -248,7 +292,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, init_settings
+        return (_EnvironmentOverFile(settings_cls, init_settings, env_settings),)
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -259,7 +303,8 @@ class Settings(BaseSettings):
             for name in service.servers:
                 if name not in names:
                     raise ValueError(f"services.{service.name}.servers: there is no server named {name!r}")
-        _unique("services.listen", [str(address) for s in self.services for address in s.listen])
+        listen = [str(address) for service in self.services for address in service.listen]
+        _unique("listen", listen if self.admin.listen is None else [*listen, str(self.admin.listen)])
         return self
 
 
@@ -275,55 +320,48 @@ def load(path: Path) -> Settings:
         text = path.read_text()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not text in UTF-8") from None
     return parse(text, str(path))
 
 
 def parse(text: str, name: str) -> Settings:
     """Validate TOML text; ``name`` stands for it in errors."""
     try:
-        data = tomllib.loads(text)
+        data = tomllib.loads(text, parse_float=str)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name}: {error}") from None
-    return validate(data, name, lambda location: _line_of(text, location))
+    except RecursionError:
+        raise ConfigError(f"{name}: is nested too deeply") from None
+    return validate(data, name, lambda location: line_of(text, location))
 
 
-def validate(
-    data: dict[str, Any], name: str, line_of: Callable[[tuple[int | str, ...]], int] = lambda location: 0
-) -> Settings:
+def validate(data: dict[str, Any], name: str, find_line: Callable[[Location], int] = lambda location: 0) -> Settings:
     """Validate a configuration given as a dictionary."""
     try:
         return Settings(**data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise ConfigError(_describe(name, first["loc"], first["msg"], line_of)) from None
+        reason = _REASONS.get(first["type"], first["msg"].removeprefix("Value error, "))
+        raise ConfigError(_describe(name, first["loc"], reason, find_line)) from None
+    except SettingsError as error:  # a whole section given as one variable, which must be JSON
+        field = re.search(r'field "(\w+)"', str(error))
+        variable = _ENV_PREFIX + (field[1].upper() if field else "…")
+        raise ConfigError(f"environment variable {variable}: is not JSON") from None
 
 
-def _describe(
-    name: str, location: tuple[int | str, ...], reason: str, line_of: Callable[[tuple[int | str, ...]], int]
-) -> str:
+def _describe(name: str, location: Location, reason: str, find_line: Callable[[Location], int]) -> str:
     key = ".".join(f"[{part}]" if isinstance(part, int) else part for part in location).replace(".[", "[")
-    line = line_of(location)
-    place = f"{name}:{line}" if line else name
-    reason = reason.removeprefix("Value error, ").replace("Extra inputs are not permitted", "unknown key")
+    variable, line = _variable(location), find_line(location)
+    place = f"environment variable {variable}" if variable else f"{name}:{line}" if line else name
     return f"{place}: {key}: {reason}" if key else f"{place}: {reason}"
 
 
-def _line_of(text: str, location: tuple[int | str, ...]) -> int:
-    """The line of a key: the table header is sought first, then the key below it; 0 when not found."""
-    keys = [part for part in location if isinstance(part, str)]
-    indexes = [part for part in location if isinstance(part, int)]
-    if not keys:
-        return 0
-    lines = text.splitlines()
-    header = re.compile(rf"^\s*\[\[?\s*{re.escape(keys[0])}\s*(\.[^\]]*)?\]")
-    starts = [i for i, line in enumerate(lines) if header.match(line)]
-    if not starts:
-        return next((i + 1 for i, line in enumerate(lines) if re.match(rf"^\s*{re.escape(keys[0])}\s*=", line)), 0)
-    start = starts[min(indexes[0], len(starts) - 1)] if indexes else starts[0]
-    wanted = re.compile(rf"^\s*{re.escape(keys[-1])}\s*[=.]")
-    for i in range(start + 1, len(lines)):
-        if wanted.match(lines[i]):
-            return i + 1
-        if header.match(lines[i]) and len(keys) > 1:
-            break
-    return start + 1
+def _variable(location: Location) -> str:
+    """The environment variable a value came from, or empty."""
+    given = {name.upper() for name in os.environ}
+    for length in range(len(location), 0, -1):
+        variable = _ENV_PREFIX + _ENV_DELIMITER.join(str(part) for part in location[:length]).upper()
+        if variable in given:
+            return variable
+    return ""

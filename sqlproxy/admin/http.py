@@ -80,7 +80,6 @@ class AdminServer:
         self._runner = runner
         if self._address.path:
             os.chmod(self._address.path, 0o600)
-        log.info("dashboard and admin API at %s", self.url)
 
     async def stop(self) -> None:
         """Close the port and end the requests under way."""
