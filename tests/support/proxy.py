@@ -1,0 +1,126 @@
+"""A proxy under test: ``sqlproxy serve`` as a user runs it, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.waiting import wait_until
+
+
+class Proxy:
+    """``port`` is the first service's, ``admin_port`` the admin side's; ``log`` what it wrote so far."""
+
+    def __init__(self, directory: Path, config: str, port: int, admin_port: int, env: Mapping[str, str]) -> None:
+        self.port = port
+        self.admin_port = admin_port
+        self._path = directory / "sqlproxy.toml"
+        self._path.write_text(config)
+        self._log = directory / "sqlproxy.log"
+        with self._log.open("wb") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "sqlproxy", "serve", "-c", str(self._path)],
+                stderr=stream,
+                stdout=stream,
+                env={**os.environ, **env},
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def get(self, path: str) -> Any:
+        """JSON of an admin path."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=5) as answer:
+            return json.load(answer)
+
+    def servers(self) -> dict[str, dict[str, Any]]:
+        return {row["name"]: row for row in self.get("/v1/servers")}
+
+    @property
+    def primary(self) -> str | None:
+        return next((name for name, row in self.servers().items() if row["primary"]), None)
+
+    def wait_ready(self) -> None:
+        def ready() -> bool:
+            assert self.process.poll() is None, self.log
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
+                    return bool(probe.recv(1))
+            except OSError:
+                return False
+
+        wait_until(ready, 15, "the proxy accepts clients")
+
+    def wait_roles(self, **roles: str) -> None:
+        """Until the named servers have these roles."""
+        wait_until(
+            lambda: {name: self.servers()[name]["role"] for name in roles} == roles, 30, f"the roles are {roles}"
+        )
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def config_for(servers: Mapping[str, int], port: int, admin_port: int, service: str = "", extra: str = "") -> str:
+    """TOML for servers by name and port; ``service`` are further lines of the service's table."""
+    tables = "\n".join(
+        f'[[servers]]\nname = "{name}"\naddress = "127.0.0.1:{server_port}"' for name, server_port in servers.items()
+    )
+    topology = "galera" if len(servers) > 1 else "static"
+    monitor = "" if "[monitor]" in extra else (
+        f'[monitor]\ntopology = "{topology}"\nuser = "monitor"\npassword = "monitor"\ninterval = "200ms"\n'
+    )
+    return f"""
+{tables}
+{monitor}
+[[services]]
+name = "app"
+listen = "127.0.0.1:{port}"
+{service}
+[admin]
+listen = "127.0.0.1:{admin_port}"
+{extra}
+"""
+
+
+@contextmanager
+def running_proxy(
+    directory: Path,
+    servers: Mapping[str, int],
+    *,
+    service: str = "",
+    extra: str = "",
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Proxy]:
+    """A proxy in front of servers on loopback ports; stopped at the end."""
+    port, admin_port = free_port(), free_port()
+    proxy = Proxy(directory, config_for(servers, port, admin_port, service, extra), port, admin_port, env or {})
+    try:
+        proxy.wait_ready()
+        yield proxy
+    finally:
+        proxy.stop()
