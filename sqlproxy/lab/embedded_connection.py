@@ -24,7 +24,7 @@ from mysql_mimic.types import Capabilities, ColumnType
 from sqlproxy.errors import ProtocolError, ServerError, SqlproxyError
 from sqlproxy.lab import embedded_results as results
 from sqlproxy.lab.embedded_errors import sql_error
-from sqlproxy.lab.embedded_login import CAPABILITIES, Packets, change_user
+from sqlproxy.lab.embedded_login import CAPABILITIES, ConnectionGone, Packets, change_user
 from sqlproxy.lab.embedded_session import Session
 from sqlproxy.lab.embedded_sql import count_parameters
 from sqlproxy.lab.embedded_store import Rows
@@ -82,8 +82,11 @@ class NodeConnection(Connection):  # type: ignore[misc]  # mysql-mimic is not ty
             await handler(payload[1:])
         except ServerError as error:
             await self.stream.write(self.error(msg=error))
-        except (struct.error, UnicodeDecodeError):
-            raise ProtocolError("Malformed communication packet") from None
+        except (SqlproxyError, ConnectionGone, TimeoutError):
+            raise
+        except Exception as error:  # a defect of the simulation costs a statement, not the connection
+            text = f"The embedded cluster failed on this statement: {type(error).__name__}"
+            await self.stream.write(self.error(msg=sql_error(c.ER_UNKNOWN_ERROR, "HY000", text)))
 
     def interrupt(self) -> None:
         """KILL QUERY: the statement that runs ends in error 1317."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -50,6 +49,8 @@ _RULES: tuple[tuple[str, int, str, Callable[[re.Match[str]], str]], ...] = (
     (r".*SELECTs to the left and right of .+", 1222, "21000", lambda m: "The SELECTs have different column counts"),
     (r"cannot modify .+ because it is a view", 1288, "HY000", lambda m: "The target table is not updatable"),
     (r"(?:database|database table) is locked", 1205, "HY000", lambda m: "Lock wait timeout exceeded"),
+    (r"interrupted", 1969, "70100", lambda m: "Query execution was interrupted (max_statement_time exceeded)"),
+    (r"string or blob too big", 1301, "HY000", lambda m: "Result was larger than max_allowed_packet"),
     (r".*syntax error", 1064, "42000", lambda m: f"You have an error in your SQL syntax: {m[0]}"),
 )
 _COUNT = "Column count doesn't match value count"
@@ -58,7 +59,7 @@ _COUNT = "Column count doesn't match value count"
 def translate(error: Exception, statement: Statement) -> ServerError:
     """The error to answer; 1366 for numbers that do not fit, 1105 for what no rule knows."""
     text = str(error)
-    if isinstance(error, OverflowError | sqlite3.DataError):
+    if isinstance(error, OverflowError):
         return sql_error(1264, "22003", "Out of range value: the embedded cluster keeps integers of 64 bits")
     for pattern, code, sqlstate, words in _RULES:
         match = re.match(pattern, text)

@@ -1,137 +1,34 @@
-"""A session on a simulated node: what each SQL statement does. No protocol here, see ``embedded_connection``."""
+"""The statements of a session on a simulated node. No protocol here, see ``embedded_connection``."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
-
-from sqlglot import exp
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from sqlproxy.errors import ServerError
 from sqlproxy.lab import embedded_sql as sql
 from sqlproxy.lab.embedded_ddl import TEXT_AFFINITY
 from sqlproxy.lab.embedded_errors import sql_error, syntax_error, unsupported
+from sqlproxy.lab.embedded_settings import run_set
 from sqlproxy.lab.embedded_show import show_to_select
 from sqlproxy.lab.embedded_sql import Kind
-from sqlproxy.lab.embedded_store import Done, Rows, Store, Transaction
-from sqlproxy.lab.embedded_variables import NodeStatus, Value, Variables, status_rows
+from sqlproxy.lab.embedded_state import SessionState
+from sqlproxy.lab.embedded_store import Done, Rows
 
 _COMMENT = re.compile(r"\s*(?:--\s[^\n]*\n?|#[^\n]*\n?|/\*(?![!M+]).*?\*/)", re.S)
 _EXECUTABLE = re.compile(r"/\*M?!\d*\s*(.*?)\s*\*/\s*;?", re.S)
 _SYSTEM = ("information_schema.", "mysql.")
 
 
-class Host(Protocol):
-    """The node a session runs on."""
-
-    store: Store
-    variables: Variables
-    questions: int
-    locks: dict[str, int]  # name of a GET_LOCK -> connection id
-
-    def status(self) -> NodeStatus: ...
-    def processes(self) -> Iterable[tuple[Any, ...]]: ...
-    def kill(self, connection_id: int, *, query_only: bool) -> bool: ...
-    def shut_down(self) -> None: ...
-
-
-class Session:
-    """State and statements of one client. ``execute`` runs one statement and raises ServerError."""
-
-    def __init__(self, node: Host, user: str, host: str, connection_id: int) -> None:
-        self.node = node
-        self.host = host
-        self.become(user)
-        self.connection_id = connection_id
-        self.info: str | None = None  # the statement that runs, for SHOW PROCESSLIST
-        self.transaction = Transaction(node.store, self)
-        self.variables = Variables(parent=node.variables)
-        self._failure: ServerError | None = None
-        self._forget()
-
-    def become(self, user: str) -> None:
-        """Who the session belongs to."""
-        self.user = user
-        self.login = f"{user}@{self.host}"
-        self.account = f"{user}@%"
-
-    def _forget(self) -> None:
-        self.database: str | None = None
-        self.last_insert_id = self.row_count = self.found_rows = 0
-        self.user_variables: dict[str, Any] = {}
-        self.warnings: list[tuple[str, int, str]] = []
-        self._prepared: dict[str, str] = {}
-
-    def close(self) -> None:
-        """The client is gone: roll back, release what it held."""
-        self.lock("release all", "")
-        self.transaction.close()
-
-    def reset(self) -> None:
-        """COM_RESET_CONNECTION: everything but login and, as in MariaDB, current database is new."""
-        database = self.database
-        self.transaction.rollback()
-        self.transaction.autocommit = True
-        self.transaction.lock_wait = 2.0
-        self.transaction.forget_temporary()
-        self.lock("release all", "")
-        self.variables.reset()
-        self._forget()
-        self.database = database
-
-    def use(self, database: str) -> None:
-        """Change the current database; raises error 1049."""
-        if not self.node.store.has_database(database):
-            raise sql_error(1049, "42000", f"Unknown database '{database}'")
-        self.database = database
-
-    # What SQL functions ask; see embedded_functions.Context.
-
-    def variable(self, name: str, scope: str) -> str | int | None:
-        """``@@name``."""
-        try:
-            return (self.node.variables if scope.lower() == "global" else self.variables).get(name)
-        except ServerError as error:
-            self._failure = error  # SQLite tells only that a function failed
-            raise
-
-    def rows(self, what: str) -> Iterable[tuple[Any, ...]]:
-        """The rows behind an INFORMATION_SCHEMA view."""
-        sources: dict[str, Callable[[], Iterable[tuple[Any, ...]]]] = {
-            "status": lambda: status_rows(self.node.status()),
-            "global variables": self.node.variables.rows,
-            "session variables": self.variables.rows,
-            "processes": self.node.processes,
-            "engines": lambda: [("InnoDB", "DEFAULT")],
-            "collations": lambda: [("utf8mb4_general_ci", "utf8mb4", 45)],
-            "character sets": lambda: [("utf8mb4", "utf8mb4_general_ci")],
-        }
-        return sources[what]()
-
-    def lock(self, verb: str, name: str) -> int | None:
-        """GET_LOCK and its kind, per node as in MariaDB; a lock that is held is refused without waiting."""
-        locks, mine = self.node.locks, self.connection_id
-        owner = locks.get(name.lower())
-        if verb == "release all":
-            held = [key for key, holder in locks.items() if holder == mine]
-            for key in held:
-                del locks[key]
-            return len(held)
-        if verb == "get":
-            return int(locks.setdefault(name.lower(), mine) == mine)
-        if verb == "release" and owner == mine:
-            del locks[name.lower()]
-            return 1
-        return {"release": None if owner is None else 0, "is free": int(owner is None), "owner": owner}[verb]
-
-    # Statements
+class Session(SessionState):
+    """One client's statements. ``execute`` runs one and raises ServerError."""
 
     async def execute(self, text: str, parameters: Sequence[Any] = ()) -> Rows | Done:
         """Run one statement; ``?`` in it stand for ``parameters``. Raises ServerError."""
         text = _strip(text)
-        word = (re.match(r"\(*\s*(\w*)", text) or [""] * 2)[1].upper()
+        word = _first_word(text)
         if word != "SHOW":
             self.warnings = []
         self.node.questions += 1
@@ -352,7 +249,7 @@ class Session:
         values = [await self._value(part.strip()) for part in (match[2] or "").split(",") if part.strip()]
         if len(values) != sql.count_parameters(source):
             raise sql_error(1210, "HY000", "Incorrect arguments to EXECUTE")
-        return await self._handler(source.split(None, 1)[0].upper())(_strip(source), values)
+        return await self._handler(_first_word(_strip(source)))(_strip(source), values)
 
     async def _deallocate(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
         name = text.split()[-1].strip("`")
@@ -369,81 +266,21 @@ class Session:
         result = await self._data(f"SELECT {expression}", ())
         return result.rows[0][0] if isinstance(result, Rows) else None
 
-    # SET
-
     async def _set(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
-        limited = re.match(r"SET\s+STATEMENT\s", text, re.I)
-        if limited:
-            return await self._set_statement(text, parameters)
-        tree, _ = sql.parse_one(re.sub(r":=", "=", text))
-        if not isinstance(tree, exp.Set):
-            raise syntax_error(text)
-        for item in tree.expressions:
-            await self._set_item(item, parameters)
-        return Done()
-
-    async def _set_statement(self, text: str, parameters: Sequence[Any]) -> Rows | Done:
-        """SET STATEMENT a=b FOR q: the values hold for nothing but q, and no statement here depends on them."""
+        if not re.match(r"SET\s+STATEMENT\s", text, re.I):
+            await run_set(self, text, parameters, self._data)
+            return Done()
+        # SET STATEMENT a=b FOR q: the values hold for nothing but q, and no statement here depends on them.
         word = next((token for token in sql.tokens_of(text) if token.text.upper() == "FOR"), None)
         if word is None:
             raise syntax_error(text)
         inner = text[word.end + 1 :].strip()
-        return await self._handler((re.match(r"\(*\s*(\w*)", inner) or [""] * 2)[1].upper())(inner, parameters)
-
-    async def _set_item(self, item: exp.SetItem, parameters: Sequence[Any]) -> None:
-        kind = (item.text("kind") or "").upper()
-        if kind in ("NAMES", "CHARACTER SET"):
-            for name in ("character_set_client", "character_set_connection", "character_set_results"):
-                self.variables.set(name, item.name.lower() if item.name.upper() != "DEFAULT" else "utf8mb4")
-            return
-        if kind == "TRANSACTION":
-            self._set_transaction([part.name.upper() for part in item.expressions])
-            return
-        left, right = item.this.left, item.this.right
-        if isinstance(left, exp.SessionParameter):
-            kind = left.text("kind").upper()
-        value = await self._assigned(right, parameters)
-        if isinstance(left, exp.Parameter):
-            self.user_variables[left.name.lower()] = value
-        else:
-            await self._set_variable(left.name.lower(), value, everywhere=kind == "GLOBAL")
-
-    def _set_transaction(self, words: list[str]) -> None:
-        for word in words:
-            if word.startswith("READ "):
-                self.variables.set("tx_read_only", word == "READ ONLY")
-            elif word.startswith("ISOLATION LEVEL "):
-                self.variables.set("tx_isolation", word.removeprefix("ISOLATION LEVEL ").replace(" ", "-"))
-
-    async def _assigned(self, right: exp.Expr, parameters: Sequence[Any]) -> Value:
-        if isinstance(right, exp.Var | exp.Column) and not right.args.get("table"):
-            return None if right.name.upper() == "DEFAULT" else right.name
-        if isinstance(right, exp.Literal | exp.Boolean | exp.Null):
-            return None if isinstance(right, exp.Null) else _literal(right)
-        names = re.findall(r":p(\d+)", right.sql())
-        values = [parameters[int(number)] for number in names if int(number) < len(parameters)]
-        result = await self._data(f"SELECT {re.sub(r':p[0-9]+', '?', right.sql(dialect='mysql'))}", values)
-        return result.rows[0][0] if isinstance(result, Rows) else None
-
-    async def _set_variable(self, name: str, value: Value, *, everywhere: bool) -> None:
-        if everywhere:
-            self.node.variables.set(name, value)
-            return
-        value = self.variables.set(name, value)
-        if name == "autocommit":
-            if value and not self.transaction.autocommit:
-                self.transaction.commit()
-            self.transaction.autocommit = bool(value)
-        elif name == "innodb_lock_wait_timeout":
-            self.transaction.lock_wait = max(0.05, float(str(value)))
+        return await self._handler(_first_word(inner))(inner, parameters)
 
 
-def _literal(node: exp.Expr) -> Value:
-    if isinstance(node, exp.Boolean):
-        return bool(node.this)
-    if isinstance(node, exp.Literal) and not node.is_string and re.fullmatch(r"\d+", node.name):
-        return int(node.name)
-    return node.name
+def _first_word(text: str) -> str:
+    match = re.match(r"\(*\s*(\w*)", text)
+    return match[1].upper() if match else ""
 
 
 def _strip(text: str) -> str:

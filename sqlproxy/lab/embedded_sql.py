@@ -30,6 +30,7 @@ _CALLS: dict[type[exp.Expr], str] = {
     exp.UtcTimestamp: "UTC_TIMESTAMP",
     exp.Rand: "RAND",
 }
+_BINARY: dict[type[exp.Expr], str] = {exp.IntDiv: "DIV", exp.Left: "LEFT", exp.Right: "RIGHT"}
 # Optimizer modifiers of SELECT and INSERT that sqlglot takes for columns; here they would change nothing.
 _MODIFIERS = ("SQL_NO_CACHE", "SQL_CACHE", "SQL_CALC_FOUND_ROWS", "SQL_BUFFER_RESULT", "HIGH_PRIORITY", "LOW_PRIORITY")
 
@@ -102,7 +103,7 @@ def parse_one(sql: str) -> tuple[exp.Expr, str]:
         trees = [
             tree for tree in parse(source, read="mysql") if tree is not None and not isinstance(tree, exp.Semicolon)
         ]
-    except SqlglotError:
+    except (SqlglotError, RecursionError):
         raise syntax_error(sql) from None
     if not trees:
         raise sql_error(1065, "42000", "Query was empty")
@@ -167,7 +168,7 @@ def to_sqlite(tree: exp.Expr) -> str:
     """SQLite's text of a tree; error 1235 where sqlglot finds no way."""
     try:
         return tree.sql(dialect="sqlite", comments=False)
-    except (SqlglotError, ValueError):
+    except (SqlglotError, ValueError, RecursionError):
         raise unsupported("this statement") from None
 
 
@@ -229,8 +230,8 @@ def _replacement(node: exp.Expr) -> exp.Expr | None:
         name = "MYSQL_DATE_ADD" if isinstance(node, exp.Add) else "MYSQL_DATE_SUB"
         interval = node.expression
         return call(name, node.this, interval.this, exp.Literal.string(interval.text("unit") or "DAY"))
-    if isinstance(node, exp.IntDiv):
-        return call("MYSQL_DIV", node.this, node.expression)
+    if isinstance(node, exp.IntDiv | exp.Left | exp.Right):  # LEFT and RIGHT are words of joins in SQLite
+        return call(f"MYSQL_{_BINARY[type(node)]}", node.this, node.expression)
     if isinstance(node, exp.Introducer):
         return cast(exp.Expr, node.expression)
     if isinstance(node, exp.TimeToStr):

@@ -9,7 +9,9 @@ newest state (InnoDB's writes see the newest rows as well).
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from sqlproxy.lab.embedded_grants import grant_tables
 from sqlproxy.lab.embedded_show import VIEWS
 from sqlproxy.lab.embedded_sql import Kind, Statement
 
+MAX_SECONDS = 3.0  # a statement may take, as it keeps the whole process waiting
+_LONGEST = 64 << 20  # bytes of one value
 _SAMPLE = (
     "INSERT INTO databases (name) VALUES ('information_schema'), ('mysql'), ('app')",
     'CREATE TABLE "app.greetings" (id INTEGER PRIMARY KEY AUTOINCREMENT, '
@@ -86,6 +90,9 @@ class Transaction:
         self._store = store
         self._db = sqlite3.connect(store.path, isolation_level=None, timeout=1.0, cached_statements=64)
         self._db.execute("PRAGMA synchronous=OFF")
+        self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+        self._db.set_progress_handler(self._is_late, 100_000)
+        self._deadline = math.inf
         embedded_functions.register(self._db, session)
         self._savepoints: list[str] = []
         self._locked = False
@@ -96,6 +103,10 @@ class Transaction:
         self.autocommit = True
         self.read_only = False
         self.lock_wait = 2.0  # seconds
+
+    def _is_late(self) -> bool:
+        """Asked by SQLite while it works; it stops on True. Everything else in the process waits meanwhile."""
+        return time.monotonic() > self._deadline
 
     def close(self) -> None:
         """Roll back and let go of everything."""
@@ -199,6 +210,7 @@ class Transaction:
             self._db.execute(f"SAVEPOINT {quoted(name)}")
 
     def _execute(self, statement: Statement, parameters: Mapping[str, Any]) -> Rows | Done:
+        self._deadline = time.monotonic() + MAX_SECONDS
         try:
             cursor = self._db.execute(statement.steps[0], parameters)
             if statement.steps[0].startswith("CREATE"):
@@ -209,6 +221,8 @@ class Transaction:
                 return Rows(names, self._column_types(statement, len(names)), rows)
         except (sqlite3.Error, OverflowError) as error:
             raise translate(error, statement) from None
+        finally:
+            self._deadline = math.inf
         return Done(max(0, cursor.rowcount), self._insert_id(statement, cursor))
 
     def _insert_id(self, statement: Statement, cursor: sqlite3.Cursor) -> int:

@@ -170,7 +170,7 @@ async def test_a_write_on_one_node_is_seen_on_all(cluster: EmbeddedCluster) -> N
 
 async def test_rollback_undoes_and_commit_keeps(cluster: EmbeddedCluster) -> None:
     def work() -> Any:
-        counts = []
+        counts: list[list[tuple[Any, ...]]] = []
         with client(cluster, "n1") as writer, client(cluster, "n2", autocommit=True) as reader:
             for end in (writer.rollback, writer.commit):
                 writer.begin()

@@ -36,7 +36,7 @@ def connection() -> Iterator[sqlite3.Connection]:
         ("SHA2('a', 256)", "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"),
         ("CONCAT('a', 1, NULL)", None),
         ("CONCAT_WS('-', 'a', NULL, 2)", "a-2"),
-        ("LEFT('abc', 2) || RIGHT('abc', 2)", "abbc"),
+        ("MYSQL_LEFT('abc', 2) || MYSQL_RIGHT('abc', 2)", "abbc"),
         ("FIELD('b', 'a', 'b')", 2),
         ("'abc' REGEXP 'B'", 1),
         ("MYSQL_DIV(-7, 2)", -3),

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from sqlproxy.errors import ServerError
+from sqlproxy.lab import embedded_store
 from sqlproxy.lab.embedded_sql import rewrite
 from sqlproxy.lab.embedded_store import Done, Rows, Store, Transaction
 
@@ -192,7 +193,8 @@ async def test_databases_come_and_go_with_their_tables(store: Store, pair: tuple
         ("INSERT INTO greetings VALUES (1, NULL, 'a')", 1048),
         ("INSERT INTO greetings VALUES (1)", 1136),
         ("SELECT id FROM greetings AS a JOIN greetings AS b", 1052),
-        ("SELECT MD5()", 1582),
+        ("SELECT CONNECTION_ID(1)", 1582),
+        ("SELECT ZEROBLOB(100000000)", 1301),
         ("SELECT * FROM greetings WHERE REGEXP('(', text)", 1210),
         ("UPDATE greetings SET id = ?", 1264),
     ],
@@ -202,6 +204,15 @@ async def test_errors_have_server_codes(pair: tuple[Transaction, Transaction], s
         await run(pair[0], sql, 2**70)
     assert refused.value.code == code
     assert not pair[0].active
+
+
+async def test_a_statement_without_end_is_stopped(
+    pair: tuple[Transaction, Transaction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_store, "MAX_SECONDS", 0.01)
+    with pytest.raises(ServerError) as refused:
+        await run(pair[0], "WITH RECURSIVE x AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM x) SELECT COUNT(*) FROM x")
+    assert refused.value.code == 1969
 
 
 async def test_closing_throws_the_files_away() -> None:
