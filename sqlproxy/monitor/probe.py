@@ -158,7 +158,11 @@ class Probe:
         if mode == "disabled" or (mode == "preferred" and self._server.address.path):
             return None
         if self._tls is None:
-            self._tls = tls_context(self._server.tls)
+            try:
+                self._tls = tls_context(self._server.tls)
+            except OSError as error:  # ssl.SSLError is one
+                files = ", ".join(filter(None, (self._server.tls.ca, self._server.tls.cert, self._server.tls.key)))
+                raise ProbeError(f"its tls files {files} cannot be used: {error.strerror or error}") from error
         return self._tls
 
     async def _ask(self, connection: _Connection) -> NodeReport:
