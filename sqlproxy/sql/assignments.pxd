@@ -1,3 +1,4 @@
+cimport cython
 from sqlproxy.sql.body cimport Body
 from sqlproxy.sql.words cimport lookup
 
@@ -16,13 +17,21 @@ cdef class Assignments(Body):
     cdef int scope
     cdef unsigned long long switch
 
-    cdef int assignments(self, int kind)
-    cdef int _assignment(self, int kind)
-    cdef int _scoped(self, int scope)
-    cdef int _transaction(self, int scope)
-    cdef int _rest(self, bint commas)
-    cdef int _at_variable(self)
-    cdef int _named_variable(self, int kind, int scope)
-    cdef int _variable_to(self, int word, int scope, int kind)
-    cdef int _value(self, int kind)
-    cdef unsigned long long _switch_of(self, int kind)
+    cdef int assignments(self, int kind) noexcept
+    @cython.locals(head=cython.int)
+    cdef int _assignment(self, int kind) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int _scoped(self, int scope) noexcept
+    cdef int _transaction(self, int scope) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int _rest(self, bint commas) noexcept
+    @cython.locals(scope=cython.int, head=cython.int, word=cython.int)
+    cdef int _at_variable(self) noexcept
+    @cython.locals(word=cython.int, kind=cython.int)
+    cdef int _named_variable(self, int kind, int scope) noexcept
+    @cython.locals(end=cython.int)
+    cdef int _variable_to(self, int word, int scope, int kind) noexcept
+    @cython.locals(count=cython.int, kind=cython.int)
+    cdef int _value(self, int kind) noexcept
+    @cython.locals(word=cython.int, digit=cython.int)
+    cdef unsigned long long _switch_of(self, int kind) noexcept

@@ -48,6 +48,7 @@ _HEADS = {
     "names": H_CHARSET,
     "character": H_CHARSET,
     "charset": H_CHARSET,
+    "char": H_CHARSET,
     "transaction": H_TRANSACTION,
     "password": H_ACCOUNT,
     "default": H_ACCOUNT,
@@ -137,7 +138,8 @@ class Assignments(Body):
         if self.name > self.start + 2:
             head = HEADS[lookup(self.s, self.start + 2, self.name - 1)]
             scope = S_SESSION if head == H_SESSION else S_GLOBAL
-        return self._variable_to(lookup(self.s, self.name, self.pos), scope, self.take())
+        word = lookup(self.s, self.name, self.pos)
+        return self._variable_to(word, scope, self.take())
 
     def _named_variable(self, kind: int, scope: int) -> int:
         if kind != WORD and kind != QUOTED:
@@ -180,6 +182,8 @@ class Assignments(Body):
             self.note(kind)
             kind = self.take()
             count += 1
+        if count == 0:
+            self.mask |= WRITE | UNKNOWN
         return kind
 
     def _switch_of(self, kind: int) -> int:

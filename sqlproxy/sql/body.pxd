@@ -1,3 +1,4 @@
+cimport cython
 from sqlproxy.sql.lexer cimport Lexer
 from sqlproxy.sql.words cimport lookup
 
@@ -16,19 +17,31 @@ cdef unsigned long long VARIABLE_MASKS[1024]
 cdef class Body(Lexer):
     cdef readonly unsigned long long mask
     cdef readonly int word, last_kind, last_word, prior_kind, prior_word
-    cdef Py_ssize_t last_stop
+    cdef readonly Py_ssize_t unsafe_start, unsafe_stop
+    cdef Py_ssize_t last_start, last_stop
     cdef int depth, with_depth, reads
     cdef bint pending, computed
 
-    cdef void begin_part(self)
-    cpdef int take(self)
-    cdef int body(self)
-    cdef int opaque(self)
-    cdef void finish(self, int kind)
-    cdef void note(self, int kind)
-    cdef void _call(self)
-    cdef bint _is_column_list(self)
-    cdef void _act(self, int action)
-    cdef void _lock(self, int action, int last)
-    cdef void _variable_use(self, int kind)
-    cdef void _system_variable_read(self)
+    cdef void begin_part(self) noexcept
+    @cython.locals(kind=cython.int, word=cython.int)
+    cpdef int take(self) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int body(self) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int opaque(self) noexcept
+    cdef void finish(self, int kind) noexcept
+    @cython.locals(action=cython.int)
+    cdef void note(self, int kind) noexcept
+    @cython.locals(word=cython.int, mask=cython.ulonglong)
+    cdef void _call(self) noexcept
+    cdef void _unsafe(self) noexcept
+    @cython.locals(kind=cython.int, action=cython.int)
+    cdef bint _is_column_list(self) noexcept
+    @cython.locals(last=cython.int)
+    cdef void _act(self, int action) noexcept
+    cdef void _lock(self, int action, int last) noexcept
+    cdef void _variable_use(self, int kind) noexcept
+    @cython.locals(kind=cython.int, named=cython.bint)
+    cdef bint _is_host(self) noexcept
+    @cython.locals(word=cython.int)
+    cdef void _system_variable_read(self) noexcept

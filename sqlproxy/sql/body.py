@@ -68,7 +68,7 @@ class Body(Lexer):
     """A lexer that remembers the last two tokens and collects ``mask``.
 
     ``word`` is the number of the current keyword, ``computed`` tells that the current expression is not made of
-    literals alone.
+    literals alone. ``unsafe_start`` and ``unsafe_stop`` bound the first name called that is not known to be read-only.
     """
 
     def __init__(self, data: bytes, start: int, mode: int) -> None:
@@ -76,7 +76,10 @@ class Body(Lexer):
         self.word = 0
         self.last_kind = END
         self.last_word = 0
+        self.last_start = start
         self.last_stop = start
+        self.unsafe_start = 0
+        self.unsafe_stop = 0
         self.prior_kind = END
         self.prior_word = 0
         self.begin_part()
@@ -96,9 +99,16 @@ class Body(Lexer):
         self.prior_word = self.last_word
         self.last_kind = self.kind
         self.last_word = self.word
+        self.last_start = self.start
         self.last_stop = self.pos
         kind = self.advance()
-        self.word = lookup(self.s, self.start, self.pos) if kind == WORD and self.last_kind != DOT else 0
+        word = 0
+        if kind == WORD:
+            word = lookup(self.s, self.start, self.pos)
+            # After a dot no word is a keyword, but s.nextval draws from a sequence in Oracle mode.
+            if self.last_kind == DOT and ACTION_OF[word] != PRIMARY_ONLY:
+                word = 0
+        self.word = word
         return kind
 
     def body(self) -> int:
@@ -113,7 +123,7 @@ class Body(Lexer):
         """Skip to the end of a statement whose parentheses are no calls, noting user variables only."""
         kind = self.take()
         while kind > BAD and kind != SEMICOLON:
-            if kind == USERVAR:
+            if kind == USERVAR and not self._is_host():
                 self.reads += 1
             kind = self.take()
         return kind
@@ -153,7 +163,7 @@ class Body(Lexer):
         word = self.last_word
         if self.prior_kind == DOT:
             self.computed = True
-            self.mask |= WRITE | UNSAFE_FUNCTION
+            self._unsafe()
             return
         if self.with_depth == self.depth:
             return
@@ -162,8 +172,17 @@ class Body(Lexer):
         mask = CALL_MASKS[word]
         if NEEDS_NO_SPACE[word] and self.start != self.last_stop:
             mask = WRITE | UNSAFE_FUNCTION
-        if not (mask & UNSAFE_FUNCTION and self._is_column_list()):
+        if not mask & UNSAFE_FUNCTION:
             self.mask |= mask
+        elif not self._is_column_list():
+            self._unsafe()
+
+    def _unsafe(self) -> None:
+        """A call of the name just passed, which may do anything."""
+        if self.unsafe_stop == 0:
+            self.unsafe_start = self.last_start
+            self.unsafe_stop = self.last_stop
+        self.mask |= WRITE | UNSAFE_FUNCTION
 
     def _is_column_list(self) -> bool:
         """A name that follows AS or an operand is an alias: ``AS t (a, b)``, ``(…) t (a, b)``, ``'$' COLUMNS (…)``."""
@@ -208,10 +227,18 @@ class Body(Lexer):
         self.computed = True
         if kind == SYSVAR:
             self._system_variable_read()
+        elif self._is_host():
+            return
         elif ACTION_OF[self.last_word] == INTO:
             self.mask |= WRITE | USERVAR_WRITE
         else:
             self.reads += 1
+
+    def _is_host(self) -> bool:
+        """``name@host``: the account's host rather than a user variable."""
+        kind = self.last_kind
+        named = kind == STRING or kind == QUOTED or (kind == WORD and self.last_word == 0)
+        return named and self.start == self.last_stop
 
     def _system_variable_read(self) -> None:
         word = lookup(self.s, self.name, self.pos)

@@ -57,7 +57,7 @@ source_pos_wait wait_for_executed_gtid_set
 
 _CRYPTO = """
 aes_decrypt aes_encrypt compress decode des_decrypt des_encrypt encode encrypt md5 old_password password random_bytes
-sha sha1 sha2 statement_digest statement_digest_text uncompress uncompressed_length validate_password_strength
+sha sha1 sha2 statement_digest statement_digest_text rownum uncompress uncompressed_length validate_password_strength
 asymmetric_decrypt asymmetric_derive asymmetric_encrypt asymmetric_sign asymmetric_verify create_asymmetric_priv_key
 create_asymmetric_pub_key create_dh_parameters create_digest
 """

@@ -1,3 +1,4 @@
+cimport cython
 from sqlproxy.sql.assignments cimport Assignments
 
 cdef unsigned long long BEGIN, BEGIN_READ_ONLY, DDL, DEALLOCATE_TEXT, DROP_TEMP, EMPTY, HINT, LAST
@@ -22,28 +23,47 @@ cdef unsigned long long STATEMENT_MASKS[1024]
 
 
 cdef class Statement(Assignments):
-    cpdef unsigned long long run(self)
-    cdef unsigned long long _settle(self, unsigned long long total, int parts)
-    cdef int _part(self, int kind)
-    cdef int _end(self, int kind)
-    cdef int _query(self)
-    cdef int _form(self, int form)
-    cdef int _rare(self, int form)
-    cdef int _insert(self)
-    cdef int _set(self)
-    cdef int _show(self)
-    cdef int _analyze(self)
-    cdef int _explain(self, int kind, bint runs)
-    cdef int _explained(self, int kind, bint runs)
-    cdef int _begin(self)
-    cdef int _program(self)
-    cdef int _start(self)
-    cdef int _end_transaction(self)
-    cdef int _create(self)
-    cdef int _drop(self)
-    cdef int _load(self)
-    cdef int _flush(self)
-    cdef int _backup(self)
+    @cython.locals(total=cython.ulonglong, parts=cython.int, kind=cython.int)
+    cpdef unsigned long long run(self) except? 0
+    @cython.locals(total=cython.ulonglong)
+    cdef unsigned long long _settle(self, unsigned long long total, int parts) noexcept
+    @cython.locals(bracketed=cython.bint, form=cython.int, kind=cython.int)
+    cdef int _part(self, int kind) noexcept
+    cdef int _end(self, int kind) noexcept
+    cdef int _query(self) noexcept
+    cdef int _form(self, int form) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int _rare(self, int form) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int _insert(self) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int _set(self) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int _show(self) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int _analyze(self) noexcept
+    @cython.locals(is_format=cython.bint, runs=cython.bint, kind=cython.int)
+    cdef int _explain(self, int kind, bint runs) noexcept
+    @cython.locals(action=cython.int)
+    cdef int _explained(self, int kind, bint runs) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int _begin(self) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int _program(self) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int _start(self) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int _end_transaction(self) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int _create(self) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int _drop(self) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int _load(self) noexcept
+    @cython.locals(kind=cython.int)
+    cdef int _flush(self) noexcept
+    @cython.locals(kind=cython.int, released=cython.bint)
+    cdef int _backup(self) noexcept
 
 
-cpdef unsigned long long classify(bytes data, Py_ssize_t start=*, int mode=*)
+cpdef unsigned long long classify(bytes data, Py_ssize_t start=*, int mode=*) except? 0
