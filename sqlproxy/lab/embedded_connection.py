@@ -206,18 +206,19 @@ class NodeConnection(Connection):  # type: ignore[misc]  # mysql-mimic is not ty
         self._types.clear()
 
     async def handle_stmt_prepare(self, data: bytes) -> None:
-        """COM_STMT_PREPARE. Columns are announced with the result only, as servers do for statements like SHOW."""
+        """COM_STMT_PREPARE, with the columns of the result to come: C clients bind their buffers to them."""
         text = _decode(data)
         count = count_parameters(text)
         if len(self.prepared_stmts) >= _MAX_STATEMENTS:
             raise sql_error(1461, "42000", "Can't create more than max_prepared_stmt_count statements")
+        described = await self.sql.describe(text, count)
+        columns = results.result_columns(described) if described else []
         statement = PreparedStatement(stmt_id=next(self.prepared_stmt_seq) + 1, sql=text, num_params=count)
         self.prepared_stmts[statement.stmt_id] = statement
-        self.stream.put(struct.pack("<BIHHxH", c.OK, statement.stmt_id, 0, count, 0))
-        if count:
-            placeholder = results.column_definition(ResultColumn("?", ColumnType.VAR_STRING), "", "")
-            self.stream.write_many([placeholder] * count)
-            if not self.deprecate_eof():
+        self.stream.put(struct.pack("<BIHHxH", c.OK, statement.stmt_id, len(columns), count, 0))
+        for group in ([ResultColumn("?", ColumnType.VAR_STRING)] * count, columns):
+            self.stream.write_many([results.column_definition(column, "", "") for column in group])
+            if group and not self.deprecate_eof():
                 self.stream.put(self.eof())
         await self.stream.drain()
 

@@ -7,9 +7,10 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from sqlglot import exp
+
 from sqlproxy.errors import ServerError
 from sqlproxy.lab import embedded_sql as sql
-from sqlproxy.lab.embedded_ddl import TEXT_AFFINITY
 from sqlproxy.lab.embedded_errors import sql_error, syntax_error, unsupported
 from sqlproxy.lab.embedded_settings import run_set
 from sqlproxy.lab.embedded_show import show_to_select
@@ -43,6 +44,19 @@ class Session(SessionState):
             self.info = None
         self._count(result)
         return result
+
+    async def describe(self, text: str, parameters: int) -> Rows | None:
+        """The columns a statement will answer with, for COM_STMT_PREPARE; None if it is none. Raises ServerError."""
+        text = _strip(text)
+        word = _first_word(text)
+        if word in ("SELECT", "WITH", "VALUES"):
+            statement = sql.rewrite(text, self.database)
+            self._check_node(statement)
+            return self.transaction.describe(statement, parameters)
+        if word in ("SHOW", "DESC", "DESCRIBE", "EXPLAIN") and not parameters:
+            result = await self._handler(word)(text, ())
+            return Rows(result.names, result.types, []) if isinstance(result, Rows) else None
+        return None
 
     def _count(self, result: Rows | Done) -> None:
         self.row_count = -1 if isinstance(result, Rows) else result.affected
@@ -131,7 +145,7 @@ class Session(SessionState):
             return Rows((f"Grants for {self.account}",), ("varchar",), [(grant,)])
         create = re.fullmatch(r"SHOW\s+CREATE\s+TABLE\s+(?:(`[^`]+`|[\w$]+)\.)?(`[^`]+`|[\w$]+)", text, re.I)
         if create:
-            return self._show_create((create[1] or self.database or "").strip("`"), create[2].strip("`"))
+            return await self._show_create((create[1] or self.database or "").strip("`"), create[2].strip("`"))
         result = await self._data(show_to_select(text, self.database), ())
         if re.match(r"SHOW\s+(FULL\s+)?(COLUMNS|FIELDS|INDEX|INDEXES|KEYS)", text, re.I):
             self._must_exist(text, result)
@@ -144,17 +158,23 @@ class Session(SessionState):
         if isinstance(result, Rows) and not result.rows and not self.transaction.columns(name):
             raise sql_error(1146, "42S02", f"Table '{name}' doesn't exist")
 
-    def _show_create(self, database: str, table: str) -> Rows:
-        columns = self.transaction.columns(f"{database}.{table}")
-        if not columns:
+    async def _show_create(self, database: str, table: str) -> Rows:
+        where = f"WHERE TABLE_SCHEMA = {_quoted(database)} AND TABLE_NAME = {_quoted(table)}"
+        columns = await self._data(f"SELECT * FROM information_schema.COLUMNS {where}", ())
+        if not isinstance(columns, Rows) or not columns.rows:
             raise sql_error(1146, "42S02", f"Table '{database}.{table}' doesn't exist")
-        lines = []
-        for name, declared in columns:
-            counter = declared == "INTEGER"
-            words = (
-                "bigint(20) NOT NULL AUTO_INCREMENT PRIMARY KEY" if counter else declared.removesuffix(TEXT_AFFINITY)
-            )
-            lines.append(f"  `{name}` {words}")
+        found = [dict(zip(columns.names, row, strict=True)) for row in columns.rows]
+        lines = [_column_line(column) for column in found]
+        keys = [f"`{column['COLUMN_NAME']}`" for column in found if column["COLUMN_KEY"] == "PRI"]
+        if keys:
+            lines.append(f"  PRIMARY KEY ({','.join(keys)})")
+        parts = await self._data(
+            "SELECT INDEX_NAME, NON_UNIQUE, GROUP_CONCAT(COLUMN_NAME) FROM information_schema.STATISTICS "
+            f"{where} AND INDEX_NAME <> 'PRIMARY' GROUP BY INDEX_NAME, NON_UNIQUE",
+            (),
+        )
+        for name, repeats, names in parts.rows if isinstance(parts, Rows) else []:
+            lines.append(f"  {'' if repeats else 'UNIQUE '}KEY `{name}` (`{names.replace(',', '`,`')}`)")
         body = ",\n".join(lines)
         text = f"CREATE TABLE `{table}` (\n{body}\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"
         return Rows(("Table", "Create Table"), ("varchar", "varchar"), [(table, text)])
@@ -276,6 +296,22 @@ class Session(SessionState):
             raise syntax_error(text)
         inner = text[word.end + 1 :].strip()
         return await self._handler(_first_word(inner))(inner, parameters)
+
+
+def _quoted(text: str) -> str:
+    return exp.Literal.string(text).sql(dialect="mysql")
+
+
+def _column_line(column: dict[str, Any]) -> str:
+    """A column in SHOW CREATE TABLE."""
+    words = [f"  `{column['COLUMN_NAME']}`", column["COLUMN_TYPE"]]
+    if column["IS_NULLABLE"] == "NO":
+        words.append("NOT NULL")
+    if column["COLUMN_DEFAULT"] is not None:
+        words.append(f"DEFAULT {column['COLUMN_DEFAULT']}")
+    if column["EXTRA"]:
+        words.append(column["EXTRA"].upper())
+    return " ".join(words)
 
 
 def _first_word(text: str) -> str:

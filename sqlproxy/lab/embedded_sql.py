@@ -210,7 +210,7 @@ def _is_insert_target(table: exp.Table) -> bool:
 
 def adapt(tree: exp.Expr) -> None:
     """Replace, in place, what SQLite spells differently and sqlglot leaves or gets wrong."""
-    for node in list(tree.walk()):
+    for node in reversed(list(tree.walk())):  # the inner ones first, as replacing copies them
         replacement = _replacement(node)
         if replacement is not None and node.parent is not None:
             node.replace(replacement)

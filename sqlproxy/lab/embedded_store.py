@@ -225,6 +225,16 @@ class Transaction:
             self._deadline = math.inf
         return Done(max(0, cursor.rowcount), self._insert_id(statement, cursor))
 
+    def describe(self, statement: Statement, parameters: int) -> Rows:
+        """The columns of a result set without running the statement; no rows. Raises ServerError."""
+        query = f"SELECT * FROM ({statement.steps[0]}) LIMIT 0"
+        try:
+            cursor = self._db.execute(query, {f"p{number}": 0 for number in range(parameters)})
+        except sqlite3.Error as error:
+            raise translate(error, statement) from None
+        names = tuple(column[0] for column in cursor.description)
+        return Rows(names, self._column_types(statement, len(names)), [])
+
     def _insert_id(self, statement: Statement, cursor: sqlite3.Cursor) -> int:
         """The first AUTO_INCREMENT value an INSERT made; 0 when it made none."""
         first = statement.steps[0][:6]

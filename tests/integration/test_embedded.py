@@ -9,6 +9,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import aiomysql
@@ -366,3 +367,77 @@ async def test_large_packets_pass_and_too_large_ones_are_refused(cluster: Embedd
 
     assert await in_thread(work) == ([(10 << 20,)], 10 << 20, 20 << 20)
     assert await in_thread(lambda: greets(cluster)) == [(1,)]
+
+
+STATEMENTS: dict[str, list[tuple[Any, ...]]] = {
+    "SELECT DATABASE(), @@hostname, VERSION() LIKE '%MariaDB%', CONNECTION_ID() > 0": [("app", "n1", 1, 1)],
+    "/* hello */ -- there\n SELECT 1": [(1,)],
+    "/*!40101 SET NAMES latin1 */": [],
+    "SHOW VARIABLES LIKE 'character_set_client'": [("character_set_client", "latin1")],
+    "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci, @a := 4, @b = @a * 2 + 1, SESSION sql_mode = DEFAULT": [],
+    "SELECT @a, @b": [(4, 9)],
+    "SET STATEMENT wsrep_sync_wait = 1, max_statement_time = 5 FOR SELECT 5": [(5,)],
+    "SHOW DATABASES": [("app",), ("information_schema",), ("mysql",)],
+    "SHOW TABLES LIKE 'g%'": [("greetings",)],
+    "SHOW COUNT(*) WARNINGS": [(0,)],
+    "SHOW WARNINGS": [],
+    "SHOW ENGINES": [("InnoDB", "DEFAULT")],
+    "PREPARE s FROM 'SELECT text FROM greetings WHERE id = ?'": [],
+    "EXECUTE s USING @a": [("Bonjour, le monde",)],
+    "DEALLOCATE PREPARE s": [],
+    "SELECT GET_LOCK('a', 1), IS_FREE_LOCK('a'), RELEASE_LOCK('a'), RELEASE_LOCK('a')": [(1, 0, 1, None)],
+    "DO SLEEP(0)": [],
+    "FLUSH TABLES": [],
+    "CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, n DECIMAL(9,2), b VARCHAR(9) NOT NULL DEFAULT 'x')": [],
+    "CREATE INDEX k ON t (n)": [],
+    "SHOW COLUMNS FROM t LIKE 'n'": [("n", "decimal(9,2)", "YES", "", None, "")],
+    "DESCRIBE t": [
+        ("id", "bigint(20)", "NO", "PRI", None, "auto_increment"),
+        ("n", "decimal(9,2)", "YES", "", None, ""),
+        ("b", "varchar(9)", "NO", "", "'x'", ""),
+    ],
+    "SHOW CREATE TABLE t": [
+        (
+            "t",
+            "CREATE TABLE `t` (\n  `id` bigint(20) NOT NULL AUTO_INCREMENT,\n  `n` decimal(9,2),\n"
+            "  `b` varchar(9) NOT NULL DEFAULT 'x',\n  PRIMARY KEY (`id`),\n  KEY `k` (`n`)\n"
+            ") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
+        )
+    ],
+    "INSERT INTO t (n) VALUES (1.5), (2) RETURNING id": [(1,), (2,)],
+    "SELECT n, b FROM t ORDER BY id": [(Decimal("1.50"), "x"), (Decimal("2.00"), "x")],
+    "REPLACE INTO t VALUES (1, 3, 'y')": [],
+    "INSERT INTO t VALUES (1, 9, 'z') ON DUPLICATE KEY UPDATE n = VALUES(n)": [],
+    "SELECT n, b FROM t WHERE id = 1": [(Decimal("9.00"), "y")],
+    "EXPLAIN SELECT * FROM t": [(1, "SIMPLE", "t", "ALL", None, None, None, None, None, None)],
+    "SELECT COUNT(*) FROM t WHERE b = 'X'": [(1,)],
+    "TRUNCATE TABLE t": [],
+    "INSERT INTO t () VALUES ()": [],
+    "SELECT LAST_INSERT_ID(), ROW_COUNT()": [(1, 1)],
+    "CREATE DATABASE other": [],
+    "CREATE TABLE other.u AS SELECT * FROM t": [],
+    "SELECT COUNT(*) FROM other.u AS a JOIN t AS b ON a.id = b.id": [(1,)],
+    "SHOW TABLES FROM other": [("u",)],
+    "USE other": [],
+    "DROP DATABASE other": [],
+    "SELECT DATABASE()": [(None,)],
+    "SHOW GRANTS": [("GRANT ALL PRIVILEGES ON *.* TO `app`@`%`",)],
+    "SELECT USER, DB FROM information_schema.PROCESSLIST": [("app", None)],
+}
+
+
+async def test_statements_of_everyday_clients(cluster: EmbeddedCluster) -> None:
+    def work() -> Any:
+        with client(cluster, autocommit=True) as connection:
+            return {sql: ask(connection, sql) for sql in STATEMENTS}
+
+    assert await in_thread(work) == STATEMENTS
+
+
+async def test_an_error_is_shown_as_a_warning_afterwards(cluster: EmbeddedCluster) -> None:
+    def work() -> Any:
+        with client(cluster) as connection:
+            error_code(lambda: ask(connection, "SELECT * FROM nope"))
+            return ask(connection, "SHOW WARNINGS"), ask(connection, "SELECT 1"), ask(connection, "SHOW WARNINGS")
+
+    assert await in_thread(work) == ([("Error", 1146, "Table 'app.nope' doesn't exist")], [(1,)], [])

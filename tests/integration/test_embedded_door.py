@@ -90,3 +90,17 @@ async def test_commands_cut_into_single_bytes_are_understood(cluster: EmbeddedCl
     assert answer.endswith(b"\x07\0\0\x01\0\0\0\x02\0\0\0")
     writer.close()
     await writer.wait_closed()
+
+
+async def test_prepare_tells_parameters_and_columns(cluster: EmbeddedCluster) -> None:
+    statements = (b"SELECT id, text FROM app.greetings WHERE id = ?", b"SHOW DATABASES", b"DELETE FROM app.greetings")
+    prepares = [packet(0, b"\x16" + statement) for statement in statements]
+    answer = await _exchange(port_of(cluster, "n1"), _login(b"root", b""), *prepares, packet(0, b"\x01"))
+    answer = answer[11:]  # after the OK of the login
+    found = []
+    while answer:
+        size = int.from_bytes(answer[:3], "little")
+        if answer[3] == 1 and size == 12:
+            found.append(struct.unpack("<BIHHxH", answer[4:16])[1:4])
+        answer = answer[4 + size :]
+    assert found == [(1, 2, 1), (2, 1, 0), (3, 0, 0)]

@@ -24,6 +24,10 @@ def sqlite(sql: str, database: str | None = "app") -> str:
         ("SELECT @a", "SELECT MYSQL_USER_VARIABLE('a') AS \"@a\""),
         ("SELECT 'a' FROM t FOR UPDATE", 'SELECT \'a\' AS "a" FROM "app.t" AS "t"'),
         ("SELECT LEFT(a, 1) AS l FROM t", 'SELECT MYSQL_LEFT(a, 1) AS l FROM "app.t" AS "t"'),
+        (
+            "SELECT a FROM t WHERE CURDATE() LIKE @x",
+            "SELECT a FROM \"app.t\" AS \"t\" WHERE CURDATE() LIKE MYSQL_USER_VARIABLE('x') ESCAPE '\\'",
+        ),
         ("SELECT SQL_NO_CACHE a FROM t", 'SELECT a FROM "app.t" AS "t"'),
         ("WITH x AS (SELECT 1 AS a) SELECT a FROM x", "WITH x AS (SELECT 1 AS a) SELECT a FROM x"),
         ("SELECT a FROM t LIMIT ?, ?", 'SELECT a FROM "app.t" AS "t" LIMIT :p1 OFFSET :p0'),

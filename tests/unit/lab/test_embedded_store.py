@@ -206,6 +206,15 @@ async def test_errors_have_server_codes(pair: tuple[Transaction, Transaction], s
     assert not pair[0].active
 
 
+async def test_columns_are_told_without_running_the_statement(pair: tuple[Transaction, Transaction]) -> None:
+    statement = rewrite("SELECT id, text AS t, COUNT(*) FROM greetings WHERE id = ? LIMIT ?", "app")
+    described = pair[0].describe(statement, 2)
+    assert described == Rows(("id", "t", "COUNT(*)"), ("integer", "varchar(100)", "bigint"), [])
+    with pytest.raises(ServerError) as refused:
+        pair[0].describe(rewrite("SELECT * FROM nope", "app"), 0)
+    assert refused.value.code == 1146
+
+
 async def test_a_statement_without_end_is_stopped(
     pair: tuple[Transaction, Transaction], monkeypatch: pytest.MonkeyPatch
 ) -> None:
