@@ -1,0 +1,142 @@
+"""The house's rules, enforced on the source: layers, pure parts, one file per outside library.
+
+Imports inside functions and under TYPE_CHECKING count like any other.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "sqlproxy"
+MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+BASE = {"errors"}
+FACTS = BASE | {"wire", "sql"}
+WORDS = FACTS | {"topology", "units"}
+SETTINGS = WORDS | {"config", "toml_lines", "logs"}
+SESSION = SETTINGS | {"routing", "accounts", "session"}
+ADMIN = SESSION | {"monitor", "admin"}
+EDGE = ADMIN | {"listener", "supervisor", "tls"}
+
+# package or top-level module → what it may import of ours, besides itself
+MAY_IMPORT = {
+    "errors": set[str](),
+    "logs": set[str](),
+    "toml_lines": set[str](),
+    "wire": BASE,
+    "sql": BASE,
+    "topology": FACTS,
+    "units": FACTS | {"topology"},
+    "config": WORDS | {"toml_lines"},
+    "monitor": SETTINGS,
+    "routing": SETTINGS,
+    "accounts": SETTINGS,
+    "session": SESSION,
+    "admin": ADMIN,
+    "tls": SETTINGS,
+    "listener": EDGE,
+    "supervisor": EDGE,
+    "lab": EDGE - {"admin"},
+    "app": EDGE,
+    "run": EDGE | {"app", "lab"},
+    "cli": EDGE | {"app", "lab", "run"},
+    "__main__": {"cli"},
+}
+
+NO_ASYNCIO = (
+    "wire/*",
+    "sql/*",
+    "topology/*",
+    "routing/*",
+    "config.py",
+    "errors.py",
+    *(f"monitor/{name}.py" for name in ("base", "changes", "flavours", "galera", "static", "views")),
+    *(f"monitor/{name}.py" for name in ("group_replication", "ndb", "replication")),
+    *(f"session/{name}.py" for name in ("state", "prepared", "history", "transaction")),
+    *(f"admin/{name}.py" for name in ("access", "clustercheck", "explain", "metrics", "openapi", "routes", "view")),
+)
+
+ONLY_IN = {
+    "aiomysql": ("monitor/probe.py", "accounts/loader.py"),
+    "mysql_mimic": ("admin/sql.py", "lab/embedded*.py"),
+    "prometheus_client": ("admin/metrics.py",),
+    "aiohttp": ("admin/http.py",),
+    "typer": ("cli.py", "lab/cli.py"),
+    "rich": ("cli.py", "lab/cli.py"),
+    "pydantic": ("config.py",),
+    "pydantic_settings": ("config.py",),
+    "pymysql": ("lab/*.py",),
+    "uvloop": ("run.py", "supervisor.py"),
+}
+
+
+@cache
+def imports(module: str, package: Path = PACKAGE) -> frozenset[str]:
+    """Every dotted name a module imports, relative ones made absolute; names of packages with what is taken."""
+    tree = ast.parse((package / module).read_text())
+    return frozenset(name for node in ast.walk(tree) for name in _imported(node, Path(module).parts[:-1]))
+
+
+def _imported(node: ast.AST, folders: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        here = ["sqlproxy", *folders]
+        origin = here[: len(here) - node.level + 1] if node.level else []
+        name = ".".join([*origin, *([node.module] if node.module else [])])
+        yield from (f"{name}.{alias.name}" for alias in node.names)
+
+
+def part_of(name: str) -> str:
+    """The package or top-level module of ours a dotted name is in; empty when it is in none."""
+    parts = name.split(".")
+    if parts[0] != "sqlproxy" or len(parts) < 2:
+        return ""
+    ours = (PACKAGE / parts[1]).is_dir() or (PACKAGE / f"{parts[1]}.py").is_file()
+    return parts[1] if ours else ""
+
+
+def layer_of(module: str) -> str:
+    return Path(module).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "__init__.py"])
+def test_a_module_imports_only_what_lies_below_it(module: str) -> None:
+    layer = layer_of(module)
+    assert layer in MAY_IMPORT, f"{layer} has no place among the layers yet"
+    used = {part_of(name) for name in imports(module)} - {"", layer}
+    assert used <= MAY_IMPORT[layer]
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if any(fnmatch(m, pattern) for pattern in NO_ASYNCIO)])
+def test_what_decides_knows_no_event_loop(module: str) -> None:
+    assert not {name for name in imports(module) if name.split(".")[0] in ("asyncio", "uvloop")}
+
+
+@pytest.mark.parametrize("library", sorted(ONLY_IN))
+def test_an_outside_library_stays_in_its_file(library: str) -> None:
+    users = [m for m in MODULES if any(name.split(".")[0] == library for name in imports(m))]
+    assert [m for m in users if not any(fnmatch(m, pattern) for pattern in ONLY_IN[library])] == []
+
+
+def test_an_import_is_seen_wherever_it_hides(tmp_path: Path) -> None:
+    (tmp_path / "wire").mkdir()
+    (tmp_path / "wire" / "x.py").write_text(
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from sqlproxy import session\n"
+        "def f():\n    from ..admin import view\n    from . import codec\n    import aiohttp.web\n"
+    )
+    found = imports("wire/x.py", tmp_path)
+    assert found == {
+        "typing.TYPE_CHECKING",
+        "sqlproxy.session",
+        "sqlproxy.admin.view",
+        "sqlproxy.wire.codec",
+        "aiohttp.web",
+    }
