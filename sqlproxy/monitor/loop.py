@@ -80,7 +80,11 @@ class _Watch:
 
 
 class Monitor:
-    """Watches servers and publishes Snapshots until stopped. Everything but start and stop is synchronous."""
+    """Watches servers and publishes Snapshots until stopped. Everything but start and stop is synchronous.
+
+    ``states`` and ``preferred`` are what a predecessor with the same publisher knew, so that a reload undoes no
+    operator's wish.
+    """
 
     def __init__(
         self,
@@ -91,6 +95,7 @@ class Monitor:
         clock: Clock | None = None,
         probe: Callable[[Server, MonitorConfig, Flavour], Prober] = Probe,
         states: Mapping[str, AdminState] | None = None,
+        preferred: str | None = None,
     ) -> None:
         self._servers = tuple(servers)
         self._config = config
@@ -103,7 +108,7 @@ class Monitor:
         self._states = {name: given.get(name, AdminState.ACTIVE) for name in self._watches}
         self._reports: dict[str, NodeReport] = {}
         self._verdict = Verdict((), None)
-        self._preferred: str | None = None
+        self._preferred = preferred
         self._judging = False  # only once every server has reported, or the first ones would pass for the cluster
         self._complete = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []

@@ -100,7 +100,12 @@ class FakeProbe:
 class Bench:
     """A monitor of n1 to n3, all synced, on a fake clock."""
 
-    def __init__(self, states: dict[str, AdminState] | None = None, publisher: Publisher | None = None) -> None:
+    def __init__(
+        self,
+        states: dict[str, AdminState] | None = None,
+        publisher: Publisher | None = None,
+        preferred: str | None = None,
+    ) -> None:
         self.clock = FakeClock()
         self.config = MonitorConfig()
         self.servers = FakeServers(self.clock, self.config.timeout)
@@ -116,6 +121,7 @@ class Bench:
             clock=self.clock,
             probe=self.servers.probe,
             states=states,
+            preferred=preferred,
         )
 
     async def __aenter__(self) -> Bench:

@@ -302,3 +302,28 @@ async def test_a_successor_with_the_same_publisher_counts_on_and_wakes_nobody_ne
         await second.clock.advance(0.6)
         assert second.primary == "n3"
         assert second.publisher.snapshot.number == number + 1
+
+
+async def test_a_successor_keeps_the_operators_preference_if_it_still_can() -> None:
+    async with Bench(preferred="n3") as bench:
+        assert bench.primary == "n3"
+    async with Bench(preferred="gone") as bench:
+        assert bench.primary == "n1"
+        expected = "gone is no longer preferred as primary: there is no server named 'gone'"
+        assert expected in bench.events("primary")
+
+
+async def test_an_operator_ends_a_split_brain_by_a_switchover() -> None:
+    async with Bench() as bench:
+        bench.change("n3", 0, cluster_conf_id="8", cluster_size="1")
+        await bench.clock.advance(2.0)
+        assert bench.events("alarm")[0].startswith("split brain")
+        assert bench.primary == "n1"
+        bench.fail("n1")
+        await bench.clock.advance(0.6)
+        assert bench.primary is None
+        bench.monitor.prefer("n3")
+        assert bench.primary == "n3"
+        assert bench.role("n2") is Role.NON_PRIMARY
+        await bench.clock.advance(5.0)
+        assert bench.primary == "n3"
