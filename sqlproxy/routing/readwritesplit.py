@@ -1,0 +1,79 @@
+"""Statement by statement: writes to the primary, reads across the replicas, transactions where they began.
+
+The order of the rules follows MaxScale's readwritesplit (``get_route_target``), with the differences named in
+docs/design/routing.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlproxy.routing.balancer import pick, read_candidates
+from sqlproxy.routing.base import Decision, Load, RouteContext
+from sqlproxy.sql.bits import (
+    BEGIN_READ_ONLY,
+    LAST,
+    LITERAL_ONLY,
+    NEXT_TRX,
+    READ,
+    SESSION,
+)
+from sqlproxy.topology.model import Snapshot
+
+_READS = READ | BEGIN_READ_ONLY
+
+
+class ReadWriteSplit:
+    """A pure router; what it keeps is derived from the snapshot it saw last."""
+
+    def __init__(self, primary_accepts_reads: bool = False) -> None:
+        self._primary_accepts_reads = primary_accepts_reads
+        self._snapshot: Snapshot | None = None
+        self._candidates: tuple[tuple[str, int], ...] = ()
+        self._usable: frozenset[str] = frozenset()
+        self._to_primary = Decision("", "")
+        self._reads: dict[str, Decision] = {}
+
+    def route(self, mask: int, context: RouteContext, snapshot: Snapshot, loads: Mapping[str, Load]) -> Decision:
+        """Where a statement with classification ``mask`` goes, and why."""
+        if snapshot is not self._snapshot:
+            self._adopt(snapshot)
+        if context.pinned or context.transaction:
+            return self._bound(context)
+        if mask & _READS and context.autocommit and not context.next_transaction:
+            return self._read(context, loads)
+        if mask & LAST and context.last in self._usable:
+            return Decision(context.last, "it asks about the statement before: the server used last")
+        if mask & SESSION and mask & LITERAL_ONLY and not mask & NEXT_TRX and not context.next_transaction:
+            return self._session_statement(context, loads)
+        return self._to_primary
+
+    def _adopt(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._candidates = read_candidates(snapshot.servers, snapshot.primary, self._primary_accepts_reads)
+        self._usable = frozenset(view.name for view in snapshot.servers if view.usable)
+        reason = "a write, or not known to be a read: the primary" if snapshot.primary else describe_absence(snapshot)
+        self._to_primary = Decision(snapshot.primary or "", reason)
+        self._reads = {name: Decision(name, "a read: least current operations", True) for name, _ in self._candidates}
+
+    def _bound(self, context: RouteContext) -> Decision:
+        if context.pinned:
+            return Decision(context.pinned, f"pinned: {context.pin_reason}")
+        return Decision(context.transaction, "the open transaction is there")
+
+    def _read(self, context: RouteContext, loads: Mapping[str, Load]) -> Decision:
+        name = pick(self._candidates, loads, context.last)
+        return self._reads[name] if name else Decision("", "no server is readable", True)
+
+    def _session_statement(self, context: RouteContext, loads: Mapping[str, Load]) -> Decision:
+        if context.last in self._usable:
+            return Decision(
+                context.last, "session state: the server used last, replayed on others before their use", True
+            )
+        return self._read(context, loads)
+
+
+def describe_absence(snapshot: Snapshot) -> str:
+    """Why there is no primary, server by server."""
+    reasons = "; ".join(f"{view.name}: {view.reason}" for view in snapshot.servers)
+    return f"no server is primary ({reasons})" if reasons else "no server has been probed yet"

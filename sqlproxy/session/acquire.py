@@ -1,0 +1,185 @@
+"""Finds a backend for a statement, whatever it takes: waiting for a primary, connecting, replaying, catching up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from sqlproxy.errors import NoServerAvailable, ServerError, ServerLost, SqlproxyError
+from sqlproxy.routing.base import Decision
+from sqlproxy.routing.causal import PREAMBLE, needs_sync
+from sqlproxy.session.backend import Backend
+from sqlproxy.session.connect import Login, connect
+from sqlproxy.session.failure import Outcome
+from sqlproxy.session.service import restricted
+from sqlproxy.sql.bits import COMMIT, ROLLBACK, WRITE
+from sqlproxy.wire.constants import COM_QUERY, ER_CON_COUNT_ERROR
+from sqlproxy.wire.response import QUERY, SINGLE
+
+if TYPE_CHECKING:
+    from sqlproxy.session.session import Session
+
+RETRY: Final = 0.25  # seconds before a server that failed is tried again without a new snapshot
+
+
+class LossTold(SqlproxyError):
+    """The statement was answered with what became of the transaction or the pin before it; nothing is left to do."""
+
+
+async def acquire(session: Session, mask: int) -> Backend:
+    """A backend that may take a statement of classification ``mask`` now, current in every respect.
+
+    Raises NoServerAvailable after ``failover_timeout``, LossTold when the session's transaction or pinned state was
+    lost, ServerError when a server refuses the login.
+    """
+    failed = _Failed(session)
+    while True:
+        _tell_loss(session, mask)
+        decision = failed.route(mask)
+        refused = _why_not(session, mask, decision)
+        if not refused:
+            try:
+                backend = await backend_for(session, decision.server)
+                await _make_current(session, backend, mask)
+            except ServerLost as error:
+                failed.add(decision.server, error.message)
+                continue
+            except ServerError as error:
+                if not decision.read or error.code != ER_CON_COUNT_ERROR or failed.is_last(decision.server):
+                    raise
+                failed.add(decision.server, error.message)
+                continue
+            return backend
+        await _wait(session, mask, failed.reason or refused)
+        failed.forget()
+
+
+class _Failed:
+    """The servers that failed this statement under the snapshot at hand."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._router = session.service.make_router()
+        self._number, server = session.avoid
+        self._names = {server} if server else set[str]()
+        self.reason = ""
+
+    def route(self, mask: int) -> Decision:
+        """As the service's router, without the servers that failed."""
+        service = self._session.service
+        snapshot = service.snapshot
+        if snapshot.number != self._number:
+            self._names.clear()
+            self._number = snapshot.number
+        if self._names:
+            snapshot = restricted(snapshot, frozenset(service.servers) - self._names)
+        return self._router.route(mask, self._session.state.context, snapshot, service.server_stats)
+
+    def add(self, server: str, reason: str) -> None:
+        """This server failed."""
+        self._names.add(server)
+        self.reason = reason
+        self._session.service.evidence(server, reason)
+
+    def is_last(self, server: str) -> bool:
+        """No other usable server is left to try."""
+        views = self._session.service.snapshot.servers
+        return not any(view.usable and view.name != server and view.name not in self._names for view in views)
+
+    def forget(self) -> None:
+        """Time has passed: all may be tried again."""
+        self._names.clear()
+
+
+def _tell_loss(session: Session, mask: int) -> None:
+    loss = session.take_loss()
+    if loss is None:
+        return
+    outcome, reason = loss
+    if outcome is Outcome.TRANSACTION_LOST and mask & ROLLBACK and not mask & COMMIT:
+        outcome = Outcome.TRANSACTION_GONE
+    session.tell_loss((outcome, reason))
+    raise LossTold(reason)
+
+
+def _why_not(session: Session, mask: int, decision: Decision) -> str:
+    """Why a decision cannot be acted upon now; "" when it can."""
+    if not decision.server:
+        return decision.reason
+    if mask & WRITE and session.service.is_stale():
+        return "the newest view of the servers is too old to write by"
+    return ""
+
+
+async def _wait(session: Session, mask: int, reason: str) -> None:
+    """Wait for a change. Raises NoServerAvailable at the session's deadline."""
+    left = session.deadline - asyncio.get_running_loop().time()
+    if left <= 0:
+        timeout = session.service.config.failover_timeout
+        raise NoServerAvailable(f"No server took this statement within {timeout:g}s: {reason}")
+    if not session.waiting and mask & WRITE:
+        session.service.stats.primary_waits += 1
+    session.waiting = reason
+    await session.service.changed(min(left, RETRY))
+
+
+async def backend_for(session: Session, name: str) -> Backend:
+    """The session's connection to a server, opened if need be. Raises as ``connect``."""
+    backend = session.backends.get(name)
+    if backend is not None and not backend.closed:
+        return backend
+    service = session.service
+    server, stats = service.servers[name], service.server_stats[name]
+    if server.max_connections and stats.connections >= server.max_connections:
+        raise ServerError(f"server {name} has its max_connections = {server.max_connections}", code=ER_CON_COUNT_ERROR)
+    login = session.login
+    current = Login(login.credentials, login.capabilities, login.collation, session.state.database, login.attrs)
+    backend = await connect(server, stats, current, service.config.connect_timeout)
+    view = service.snapshot.server(name)
+    if view is None or not view.usable:
+        backend.close()
+        raise ServerLost(f"server {name} is out of use: {view.reason if view else 'no longer configured'}")
+    backend.owner = session
+    session.backends[name] = backend
+    return backend
+
+
+async def _make_current(session: Session, backend: Backend, mask: int) -> None:
+    """Replay what the backend has missed and let its server catch up. Raises ServerLost when it cannot."""
+    state = session.state
+    limit = session.service.config.connect_timeout
+    for entry in state.history.since(backend.applied):
+        try:
+            await backend.call(entry.payload, QUERY if entry.payload[0] == COM_QUERY else SINGLE, limit)
+        except ServerError as error:
+            if not entry.may_fail:
+                backend.abort("it differs from the server the session began on")
+                raise SqlproxyError(
+                    f"server {backend.server} does not accept a setting of this session: {error.message}",
+                    code=error.code,
+                    sqlstate=error.sqlstate,
+                ) from None
+        backend.applied = entry.number
+    backend.applied = state.history.position
+    if state.next_transaction and backend.server != state.context.last:
+        await backend.call(state.next_transaction, QUERY, limit)
+    await _catch_up(session, backend)
+
+
+async def _catch_up(session: Session, backend: Backend) -> None:
+    state, service = session.state, session.service
+    written = state.written
+    must = not state.in_transaction and needs_sync(
+        service.config.causal_reads,
+        service.snapshot.causal,
+        written,
+        backend.synced,
+        backend.server == state.written_on,
+    )
+    if not must:
+        return
+    try:
+        await backend.call(bytes((COM_QUERY,)) + PREAMBLE, QUERY, service.config.causal_reads_timeout)
+    except ServerError as error:
+        raise ServerLost(f"server {backend.server} has not applied this session's writes: {error.message}") from None
+    backend.synced = written

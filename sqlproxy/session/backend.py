@@ -1,0 +1,257 @@
+"""A connection to a server that belongs to one session: commands out, replies in.
+
+On the data path ``send`` writes a command and ``data_received`` follows the reply with a ResponseTracker and hands each
+chunk to the session. Slow paths ``await call(...)``, which collects the whole reply instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+from sqlproxy.errors import ServerError, ServerLost, ServerProtocolError
+from sqlproxy.session.prepared import BackendStatement
+from sqlproxy.session.stats import ServerStats
+from sqlproxy.wire import codec
+from sqlproxy.wire.constants import COM_QUIT, COM_STMT_CLOSE, HEADER
+from sqlproxy.wire.framing import payload_of
+from sqlproxy.wire.packets import parse_err
+from sqlproxy.wire.response import ResponseTracker
+
+_BUFFER_HIGH = 256 * 1024  # bytes waiting for a slow reader before the other side is paused
+
+
+class Owner(Protocol):
+    """What a backend tells its session."""
+
+    def on_reply(self, backend: Backend, chunk: bytes, done: bool) -> None:
+        """A chunk of the reply, and whether it is the last."""
+
+    def on_lost(self, backend: Backend, reason: str) -> None:
+        """The connection is gone; ``reason`` is a clause such as "connection reset"."""
+
+    def on_backend_full(self) -> None:
+        """More was written than the server reads."""
+
+    def on_backend_drained(self) -> None:
+        """The server has read what was written."""
+
+
+class Backend(asyncio.Protocol):
+    """An authenticated connection. ``applied``: history number up to which it is current; ``synced``: how many of the
+    session's writes its server is known to have applied."""
+
+    def __init__(self, server: str, stats: ServerStats, deprecate_eof: bool) -> None:
+        self.server = server
+        self.stats = stats
+        self.tracker = ResponseTracker(deprecate_eof)
+        self.owner: Owner | None = None
+        self.thread_id = 0
+        self.applied = 0
+        self.synced = 0
+        self.statements: dict[int, BackendStatement] = {}
+        self.closed = False
+        self.reason = ""  # why it was given up
+        self._transport: asyncio.Transport | None = None
+        self._collected: list[bytes] | None = None  # a reply being collected by ``call``
+        self._waiter: asyncio.Future[bytes] | None = None
+        self._packets: asyncio.Queue[bytes | None] | None = asyncio.Queue()  # only while logging in
+        self._login_buffer = b""
+
+    # -- the data path
+
+    def send(self, command: bytes, kind: int) -> None:
+        """Write a whole command (headers included); its reply goes to the owner."""
+        self.tracker.begin(kind)
+        self.stats.operations += 1
+        self.stats.bytes_sent += len(command)
+        self._write(command)
+
+    def data_received(self, chunk: bytes) -> None:
+        self.stats.bytes_received += len(chunk)
+        if self._packets is not None:
+            self._login_data(chunk)
+            return
+        tracker = self.tracker
+        if tracker.done:
+            self._unsolicited(chunk)
+            return
+        try:
+            end = tracker.feed(chunk)
+        except ServerProtocolError as error:
+            self.abort(error.message)
+            return
+        extra = b""
+        if end >= 0:
+            self.stats.operations -= 1
+            if tracker.error:
+                self.stats.errors += 1
+            if end < len(chunk):
+                chunk, extra = chunk[:end], chunk[end:]
+        if self._collected is not None:
+            self._collect(chunk, end >= 0)
+        elif self.owner is not None:
+            self.owner.on_reply(self, chunk, end >= 0)
+        if extra and not self.closed:
+            self._unsolicited(extra)
+
+    def write(self, data: bytes) -> None:
+        """Write bytes that have no reply of their own: an uploaded file, a closed statement, long data."""
+        self.stats.bytes_sent += len(data)
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    # -- slow paths
+
+    async def call(self, payload: bytes, kind: int, timeout: float) -> bytes:
+        """Run a command and collect its reply, headers included.
+
+        Raises ServerError when the reply is (or ends in) an ERR packet, ServerLost when the connection breaks or
+        the reply takes longer than ``timeout`` seconds.
+        """
+        if self.closed:
+            raise ServerLost(f"server {self.server}: {self.reason}")
+        self._collected = []
+        self._waiter = asyncio.get_running_loop().create_future()
+        self.send(codec.packet(0, payload), kind)
+        try:
+            async with asyncio.timeout(timeout):
+                reply = await self._waiter
+        except TimeoutError:
+            self.abort(f"no answer within {timeout:g}s")
+            raise ServerLost(f"server {self.server}: {self.reason}") from None
+        finally:
+            self._collected = self._waiter = None
+        if self.tracker.error:
+            raise last_error(reply)
+        return reply
+
+    def _collect(self, chunk: bytes, done: bool) -> None:
+        assert self._collected is not None
+        self._collected.append(chunk)
+        if done and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(b"".join(self._collected))
+
+    def close_statement(self, number: int) -> None:
+        """Forget a statement of the client here and on the server."""
+        known = self.statements.pop(number, None)
+        if known is not None and not self.closed:
+            self.write(codec.packet(0, bytes((COM_STMT_CLOSE,)) + known.number.to_bytes(4, "little")))
+
+    # -- login
+
+    async def read_packet(self) -> bytes:
+        """The next payload while logging in. Raises ServerLost at the end of the stream."""
+        assert self._packets is not None
+        payload = await self._packets.get()
+        if payload is None:
+            raise ServerLost(f"server {self.server} closed the connection during login")
+        return payload
+
+    def logged_in(self) -> None:
+        """From now on commands and replies flow."""
+        self._packets = None
+        self.stats.connections += 1
+        self.stats.connections_total += 1
+
+    def _login_data(self, chunk: bytes) -> None:
+        assert self._packets is not None
+        buffer = self._login_buffer + chunk
+        while len(buffer) >= HEADER:
+            end = HEADER + int.from_bytes(buffer[:3], "little")
+            if len(buffer) < end:
+                break
+            self._packets.put_nowait(buffer[HEADER:end])
+            buffer = buffer[end:]
+        self._login_buffer = buffer
+
+    @property
+    def connected(self) -> bool:
+        """A transport owns the socket."""
+        return self._transport is not None
+
+    # -- ends
+
+    def _unsolicited(self, chunk: bytes) -> None:
+        """A server speaks unasked only to say that it ends the connection (1053, 1927, wait_timeout)."""
+        error = parse_err(payload_of(chunk)) if len(chunk) > HEADER and chunk[HEADER] == 0xFF else None
+        self.abort(error.message if error else "the server sent bytes that belong to no command")
+
+    def abort(self, reason: str) -> None:
+        """Give the connection up at once and tell the owner why."""
+        if self.closed:
+            return
+        self.reason = reason
+        if self._transport is not None:
+            self._transport.abort()
+        self._lost()
+
+    def close(self) -> None:
+        """End the connection in good order; the owner is not told."""
+        self.owner = None
+        if self.closed or self._transport is None:
+            return
+        if self.tracker.done:
+            self._write(codec.packet(0, bytes((COM_QUIT,))))
+            self._transport.close()
+        else:
+            self._transport.abort()
+        self.reason = "closed"
+        self._lost()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_BUFFER_HIGH)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed:
+            self.reason = f"connection lost: {exc}" if exc else "the server closed the connection"
+            self._lost()
+
+    def _lost(self) -> None:
+        self.closed = True
+        if self._packets is not None:
+            self._packets.put_nowait(None)
+            return
+        self.stats.connections -= 1
+        if not self.tracker.done:
+            self.stats.operations -= 1
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(ServerLost(f"server {self.server}: {self.reason}"))
+        if self.owner is not None:
+            self.stats.losses += 1
+            self.owner.on_lost(self, self.reason)
+
+    # -- flow control
+
+    def pause_reading(self) -> None:
+        """The client does not keep up."""
+        if self._transport is not None and not self.closed:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """The client keeps up again."""
+        if self._transport is not None and not self.closed:
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        if self.owner is not None:
+            self.owner.on_backend_full()
+
+    def resume_writing(self) -> None:
+        if self.owner is not None:
+            self.owner.on_backend_drained()
+
+
+def last_error(reply: bytes) -> ServerError:
+    """The ERR packet a collected reply ends in."""
+    pos = 0
+    payload = b""
+    while pos + HEADER <= len(reply):
+        length = int.from_bytes(reply[pos : pos + 3], "little")
+        payload = reply[pos + HEADER : pos + HEADER + length]
+        pos += HEADER + length
+    return parse_err(payload) or ServerError("the server reported an error without saying which")

@@ -1,0 +1,366 @@
+"""A client's connection: greeting, TLS, login, then commands in and replies out.
+
+Until a login is decided its bytes are read packet by packet, the first one straight from the socket so that TLS can
+begin at any byte. Afterwards ``data_received`` hands whole commands to the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING, Final, cast
+
+from sqlproxy.errors import ProtocolError, SqlproxyError
+from sqlproxy.session import login
+from sqlproxy.session.sockets import close_quietly, read_exactly
+from sqlproxy.wire import codec
+from sqlproxy.wire.constants import (
+    CACHING_SHA2,
+    CLIENT_SSL,
+    ER_SECURE_TRANSPORT_REQUIRED,
+    HEADER,
+    MAX_PAYLOAD,
+    NATIVE,
+    SERVER_STATUS_AUTOCOMMIT,
+)
+from sqlproxy.wire.framing import PacketReader
+from sqlproxy.wire.handshake import ChangeUser, Greeting, HandshakeResponse, is_ssl_request, new_scramble
+from sqlproxy.wire.packets import err_packet, ok_packet
+
+if TYPE_CHECKING:
+    from sqlproxy.session.service import Service
+    from sqlproxy.session.session import Session
+
+log = logging.getLogger("sqlproxy.client")
+
+_LOGIN_PACKET_LIMIT: Final = 1 << 17  # user, database and connection attributes need 64 KiB and a little
+_BUFFER_HIGH: Final = 256 * 1024  # bytes waiting for a slow client before its backend is paused
+_BACKLOG_HIGH: Final = 64 * 1024  # bytes of further commands held while one runs
+
+
+async def serve(service: Service, sock: socket.socket, address: str) -> None:
+    """Log a new client in and let its session begin; errors are answered, counted and logged, never raised.
+
+    ``address`` is the client's IP address, "" on a unix socket.
+    """
+    client = Client(service, address)
+    try:
+        async with asyncio.timeout(service.config.login_timeout):
+            await client.log_in(sock)
+    except TimeoutError:
+        service.stats.client_errors += 1
+        log.info("client %s: no login within %gs", client.host, service.config.login_timeout)
+        client.abort()
+    except SqlproxyError as error:
+        _refuse(service, client, error)
+        await client.refuse(sock, error)
+    except (OSError, EOFError) as error:
+        service.stats.client_errors += 1
+        log.debug("client %s: connection lost during login: %s", client.host, error)
+        client.abort()
+    except Exception:
+        log.exception("client %s: internal error during login", client.host)
+        client.abort()
+    finally:
+        if not client.connected:
+            close_quietly(sock)
+
+
+def _refuse(service: Service, client: Client, error: SqlproxyError) -> None:
+    if isinstance(error, ProtocolError):
+        service.stats.client_errors += 1
+    else:
+        service.stats.logins_failed += 1
+    log.info("client %s: login refused: %s", client.host, error.message)
+
+
+class Client(asyncio.Protocol):
+    """One client. ``host`` is its address for people ("localhost" on a unix socket)."""
+
+    def __init__(self, service: Service, address: str) -> None:
+        self.service = service
+        self.address = address
+        self.host = address or "localhost"
+        self.secure = not address  # TLS or a unix socket: passwords may pass in clear
+        self.tls = False
+        self.closing = False
+        self.capabilities = 0
+        self.scramble = b""
+        self.plugin = NATIVE  # named by our greeting
+        self.session: Session | None = None
+        self._seq = 0  # of the newest packet while logging in
+        self._transport: asyncio.Transport | None = None
+        self._reader = PacketReader(_LOGIN_PACKET_LIMIT)
+        self._packets: asyncio.Queue[bytes | None] | None = None  # while logging in
+        self._login_buffer = bytearray()
+        self._backlog = bytearray()  # what came while a command ran
+        self._pumping = False
+        self._paused: set[str] = set()
+
+    @property
+    def connected(self) -> bool:
+        """A transport owns the socket."""
+        return self._transport is not None
+
+    # -- login
+
+    async def log_in(self, sock: socket.socket) -> None:
+        """From the greeting to the OK packet. Raises SqlproxyError with what the client shall read."""
+        service = self.service
+        loop = asyncio.get_running_loop()
+        number = service.registry.next_id()
+        login.check_admission(service, self.address)
+        greeting = self._greeting(number)
+        await loop.sock_sendall(sock, codec.packet(0, greeting.encode()))
+        self._packets = asyncio.Queue()
+        payload = await self._first_packet(sock)
+        if is_ssl_request(payload):
+            if service.tls is None:
+                raise ProtocolError("the client asks for TLS, which this service does not offer")
+            await loop.connect_accepted_socket(lambda: self, sock, ssl=service.tls)
+            self.secure = self.tls = True
+            payload = await self.read_packet()
+        else:
+            await loop.connect_accepted_socket(lambda: self, sock)
+        response = HandshakeResponse.parse(payload)
+        if service.config.tls.mode == "required" and not self.secure:
+            raise SqlproxyError(
+                "Connections using insecure transport are prohibited: this service requires TLS",
+                code=ER_SECURE_TRANSPORT_REQUIRED,
+            )
+        self.capabilities = response.capabilities & greeting.capabilities
+        session = await login.begin_session(self, response, number)
+        self._begin(session)
+
+    def _greeting(self, number: int) -> Greeting:
+        version, capabilities, collation = self.service.offer()
+        if not version:
+            raise SqlproxyError("No server has been reached yet, so there is nothing to log in to", code=2003)
+        if self.service.tls is not None:
+            capabilities |= CLIENT_SSL
+        self.scramble = new_scramble()
+        self.plugin = NATIVE if b"mariadb" in version.lower() else CACHING_SHA2
+        return Greeting(version, number, self.scramble, capabilities, 0, collation, auth_plugin=self.plugin)
+
+    async def _first_packet(self, sock: socket.socket) -> bytes:
+        header = await read_exactly(sock, HEADER)
+        if header is None:
+            raise EOFError("closed before login")
+        length = int.from_bytes(header[:3], "little")
+        if length > _LOGIN_PACKET_LIMIT:
+            raise ProtocolError(f"malformed packet: a login of {length} bytes")
+        self._seq = header[3]
+        payload = await read_exactly(sock, length)
+        if payload is None:
+            raise EOFError("closed during login")
+        return payload
+
+    async def read_packet(self) -> bytes:
+        """The next payload while logging in. Raises EOFError at the end of the stream."""
+        assert self._packets is not None
+        payload = await self._packets.get()
+        if payload is None:
+            raise EOFError("closed during login")
+        return payload
+
+    def send_packet(self, payload: bytes) -> None:
+        """The next packet of the login."""
+        self._seq = (self._seq + 1) & 0xFF
+        self.write(codec.packet(self._seq, payload))
+
+    def _begin(self, session: Session) -> None:
+        self.session = session
+        self.service.registry.sessions[session.number] = session
+        self.service.stats.sessions += 1
+        self.service.stats.sessions_total += 1
+        self._reader.limit = self.service.config.max_allowed_packet
+        self.send_packet(ok_packet(SERVER_STATUS_AUTOCOMMIT))
+        self._end_of_login()
+
+    def _end_of_login(self) -> None:
+        self._packets = None
+        self._backlog += self._login_buffer
+        self._login_buffer.clear()
+        self.next_command()
+
+    async def change_user(self, payload: bytes) -> None:
+        """COM_CHANGE_USER: authenticate anew, then begin the session anew. Ends the connection when refused."""
+        session = self.session
+        assert session is not None
+        self._packets = asyncio.Queue()
+        self._seq = 0
+        try:
+            async with asyncio.timeout(self.service.config.login_timeout):
+                await login.change_user(self, session, ChangeUser.parse(payload, self.capabilities))
+        except (SqlproxyError, TimeoutError, EOFError) as error:
+            message = error if isinstance(error, SqlproxyError) else SqlproxyError("login timed out")
+            self.send_packet(err_packet(message.code, message.sqlstate, message.message))
+            self.service.stats.logins_failed += 1
+            self.close()
+            return
+        self.send_packet(ok_packet(SERVER_STATUS_AUTOCOMMIT))
+        session.idle()
+        self._end_of_login()
+
+    async def refuse(self, sock: socket.socket, error: SqlproxyError) -> None:
+        """Tell a client why it may not log in, and close."""
+        packet = codec.packet(
+            self._seq + 1 if self._packets is not None else 0, err_packet(error.code, error.sqlstate, error.message)
+        )
+        if self._transport is not None:
+            self.write(packet)
+            self.close()
+            return
+        try:
+            async with asyncio.timeout(1.0):
+                await asyncio.get_running_loop().sock_sendall(sock, packet)
+        except (OSError, TimeoutError):
+            return
+
+    # -- commands
+
+    def data_received(self, chunk: bytes) -> None:
+        session = self.session
+        if self._packets is not None or session is None:
+            self._login_data(chunk)
+        elif session.uploading is not None:
+            session.upload(chunk)
+        elif session.busy or self._backlog or self._reader.buffered:
+            self._backlog += chunk
+            if session.busy:
+                if len(self._backlog) > _BACKLOG_HIGH:
+                    self.pause_reading("backlog")
+            else:
+                self.next_command()
+        else:
+            try:
+                command = self._reader.feed(chunk)
+                if command is not None:
+                    session.command(command)
+                    if self._reader.buffered:
+                        self.next_command()
+            except ProtocolError as error:
+                self._protocol_error(error)
+
+    def next_command(self) -> None:
+        """Go on with what came while a command ran; called when the session is idle."""
+        session = self.session
+        if self._pumping or session is None:
+            return
+        self._pumping = True
+        try:
+            while not session.busy and not self.closing:
+                chunk = bytes(self._backlog)
+                self._backlog.clear()
+                command = self._reader.feed(chunk) if chunk else self._reader.next()
+                if command is None:
+                    break
+                session.command(command)
+        except ProtocolError as error:
+            self._protocol_error(error)
+        finally:
+            self._pumping = False
+        self.resume_reading("backlog")
+
+    def take_rest(self) -> bytes:
+        """What came after the command at hand: the beginning of an uploaded file."""
+        rest = self._reader.take_rest() + bytes(self._backlog)
+        self._backlog.clear()
+        return rest
+
+    def put_back(self, chunk: bytes) -> None:
+        """What came after an uploaded file: the next command."""
+        self._backlog += chunk
+
+    def _protocol_error(self, error: ProtocolError) -> None:
+        self.service.stats.client_errors += 1
+        log.warning("client %s: %s", self.host, error.message)
+        self.write(codec.packet(1, err_packet(error.code, error.sqlstate, error.message)))
+        self.close()
+
+    def _login_data(self, chunk: bytes) -> None:
+        buffer = self._login_buffer
+        buffer += chunk
+        if len(buffer) > 2 * _LOGIN_PACKET_LIMIT:
+            self.pause_reading("login")
+        while len(buffer) >= HEADER and self._packets is not None:
+            length = int.from_bytes(buffer[:3], "little")
+            if length > _LOGIN_PACKET_LIMIT:
+                self._packets.put_nowait(None)
+                return
+            if len(buffer) < HEADER + length:
+                return
+            self._seq = buffer[3]
+            self._packets.put_nowait(bytes(buffer[HEADER : HEADER + length]))
+            del buffer[: HEADER + length]
+
+    # -- answers of our own
+
+    def write(self, data: bytes) -> None:
+        """Bytes for the client."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def send_ok(self, command: bytes, status: int) -> None:
+        """OK as the whole answer to a command."""
+        self.write(codec.packet(_reply_seq(command), ok_packet(status)))
+
+    def send_error(self, command: bytes, error: SqlproxyError) -> None:
+        """ERR as the whole answer to a command."""
+        self.write(codec.packet(_reply_seq(command), err_packet(error.code, error.sqlstate, error.message)))
+
+    # -- flow control
+
+    def pause_reading(self, why: str = "server") -> None:
+        """Take no more from the client until all who asked for it have called ``resume_reading``."""
+        if not self._paused and self._transport is not None and not self.closing:
+            self._transport.pause_reading()
+        self._paused.add(why)
+
+    def resume_reading(self, why: str = "server") -> None:
+        """See ``pause_reading``."""
+        if why in self._paused:
+            self._paused.discard(why)
+            if not self._paused and self._transport is not None and not self.closing:
+                self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        if self.session is not None:
+            self.session.pause_replies()
+
+    def resume_writing(self) -> None:
+        if self.session is not None:
+            self.session.resume_replies()
+
+    # -- ends
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_BUFFER_HIGH)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closing = True
+        if self._packets is not None:
+            self._packets.put_nowait(None)
+        session = self.session
+        if session is not None and self.service.registry.sessions.pop(session.number, None) is not None:
+            self.service.stats.sessions -= 1
+            session.close()
+
+    def close(self) -> None:
+        """End the connection after what was written."""
+        self.closing = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _reply_seq(command: bytes) -> int:
+    """The sequence id that follows the last packet of a command."""
+    return (len(command) // (HEADER + MAX_PAYLOAD) + 1) & 0xFF

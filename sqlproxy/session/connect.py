@@ -1,0 +1,206 @@
+"""Opens a connection to a server in the name of a client: TCP or unix socket, TLS, login."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlproxy.errors import ServerError, ServerLost, SqlproxyError
+from sqlproxy.session.backend import Backend
+from sqlproxy.session.sockets import close_quietly, read_exactly
+from sqlproxy.session.stats import ServerStats
+from sqlproxy.topology.model import Server, ServerTLS
+from sqlproxy.wire import codec
+from sqlproxy.wire.auth import Credentials, Kind
+from sqlproxy.wire.client_auth import ClientAuth
+from sqlproxy.wire.constants import (
+    CLIENT_CONNECT_ATTRS,
+    CLIENT_CONNECT_WITH_DB,
+    CLIENT_DEPRECATE_EOF,
+    CLIENT_LONG_PASSWORD,
+    CLIENT_PLUGIN_AUTH,
+    CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA,
+    CLIENT_PROTOCOL_41,
+    CLIENT_SECURE_CONNECTION,
+    CLIENT_SESSION_TRACK,
+    CLIENT_SSL,
+    CLIENT_TRANSACTIONS,
+    HEADER,
+)
+from sqlproxy.wire.handshake import Greeting, HandshakeResponse
+
+# These change what replies look like, so both legs must have them alike.
+MUST_AGREE: Final = CLIENT_DEPRECATE_EOF | CLIENT_SESSION_TRACK
+_ALWAYS: Final = (
+    CLIENT_LONG_PASSWORD | CLIENT_PROTOCOL_41 | CLIENT_SECURE_CONNECTION | CLIENT_PLUGIN_AUTH | CLIENT_TRANSACTIONS
+)
+_PER_LEG: Final = CLIENT_SSL | CLIENT_CONNECT_WITH_DB | CLIENT_CONNECT_ATTRS | CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """In whose name, and how, a session's connections are opened."""
+
+    credentials: Credentials
+    capabilities: int  # agreed with the client
+    collation: int
+    database: bytes = b""
+    attrs: bytes = b""
+
+
+async def connect(server: Server, stats: ServerStats, login: Login, timeout: float) -> Backend:
+    """An authenticated connection.
+
+    Raises ServerLost when the server cannot be reached or answers too late, ServerError with its own words when it
+    refuses the login, another SqlproxyError when proxy and server do not fit together.
+    """
+    backend = Backend(server.name, stats, bool(login.capabilities & CLIENT_DEPRECATE_EOF))
+    sock: socket.socket | None = None
+    try:
+        async with asyncio.timeout(timeout):
+            sock = await _open(server)
+            await _log_in(server, backend, sock, login)
+    except (OSError, TimeoutError, SqlproxyError, asyncio.CancelledError) as error:
+        stats.connect_errors += 1
+        _discard(backend, sock)
+        raise _translated(server, error, timeout) from None
+    return backend
+
+
+def _discard(backend: Backend, sock: socket.socket | None) -> None:
+    if not backend.connected:
+        close_quietly(sock)
+    backend.abort("login given up")
+
+
+def _translated(server: Server, error: BaseException, timeout: float) -> BaseException:
+    if isinstance(error, SqlproxyError | asyncio.CancelledError):
+        return error
+    if isinstance(error, TimeoutError):
+        return ServerLost(f"server {server.name} did not let the session in within {timeout:g}s")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return ServerLost(f"server {server.name} at {server.address} cannot be reached: {reason}")
+
+
+async def _open(server: Server) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    address = server.address
+    if address.path:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        target: Any = address.path
+    else:
+        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, target = found[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setblocking(False)
+    try:
+        await loop.sock_connect(sock, target)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _log_in(server: Server, backend: Backend, sock: socket.socket, login: Login) -> None:
+    loop = asyncio.get_running_loop()
+    seq, payload = await _first_packet(server, sock)
+    greeting = Greeting.parse(payload)
+    capabilities = _capabilities(server, greeting, login)
+    backend.thread_id = greeting.connection_id
+    context = _tls_context(server, greeting)
+    if context is not None:
+        seq += 1
+        head = HandshakeResponse(capabilities | CLIENT_SSL, b"", collation=login.collation).head()
+        await loop.sock_sendall(sock, codec.packet(seq, head))
+        capabilities |= CLIENT_SSL
+        await loop.create_connection(lambda: backend, sock=sock, ssl=context, server_hostname=server.address.host)
+    else:
+        await loop.create_connection(lambda: backend, sock=sock)
+    auth = ClientAuth(login.credentials, server=server.name, secure=context is not None or bool(server.address.path))
+    plugin, answer = auth.response(greeting.auth_plugin, greeting.scramble)
+    response = HandshakeResponse(
+        capabilities,
+        login.credentials.username,
+        answer,
+        login.database or None,
+        plugin,
+        login.attrs,
+        collation=login.collation,
+    )
+    backend.write(codec.packet(seq + 1, response.encode()))
+    await _finish(backend, auth, seq + 1)
+
+
+async def _finish(backend: Backend, auth: ClientAuth, seq: int) -> None:
+    while True:
+        step = auth.receive(await backend.read_packet())
+        seq += 1
+        if step.kind is Kind.OK:
+            backend.logged_in()
+            return
+        if step.kind is Kind.SEND:
+            seq += 1
+            backend.write(codec.packet(seq, step.payload))
+
+
+async def _first_packet(server: Server, sock: socket.socket) -> tuple[int, bytes]:
+    header = await read_exactly(sock, HEADER)
+    if header is not None:
+        payload = await read_exactly(sock, int.from_bytes(header[:3], "little"))
+        if payload is not None:
+            return header[3], payload
+    raise ServerLost(f"server {server.name} closed the connection before greeting")
+
+
+def _capabilities(server: Server, greeting: Greeting, login: Login) -> int:
+    missing = login.capabilities & MUST_AGREE & ~greeting.capabilities
+    if missing:
+        raise ServerError(f"server {server.name} lacks protocol capabilities 0x{missing:x} that the client was offered")
+    capabilities = (login.capabilities & ~_PER_LEG | _ALWAYS) & greeting.capabilities
+    capabilities |= greeting.capabilities & CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
+    if login.database:
+        capabilities |= CLIENT_CONNECT_WITH_DB
+    if login.attrs:
+        capabilities |= greeting.capabilities & CLIENT_CONNECT_ATTRS
+    return capabilities
+
+
+def _tls_context(server: Server, greeting: Greeting) -> ssl.SSLContext | None:
+    mode = server.tls.mode
+    if mode == "disabled" or server.address.path:
+        return None
+    if not greeting.capabilities & CLIENT_SSL:
+        if mode == "preferred":
+            return None
+        raise ServerError(f"server {server.name} offers no TLS, which its tls.mode = {mode!r} requires")
+    return _context(server.tls)
+
+
+def _context(tls: ServerTLS) -> ssl.SSLContext:
+    context = _CONTEXTS.get(tls)
+    if context is None:
+        context = _CONTEXTS[tls] = make_context(tls)
+    return context
+
+
+_CONTEXTS: dict[ServerTLS, ssl.SSLContext] = {}
+
+
+def make_context(tls: ServerTLS) -> ssl.SSLContext:
+    """The client side's TLS context. Raises ServerError when a file cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = tls.mode == "verify_identity"
+    context.verify_mode = ssl.CERT_REQUIRED if tls.mode.startswith("verify_") else ssl.CERT_NONE
+    try:
+        if tls.ca:
+            context.load_verify_locations(tls.ca)
+        if tls.cert:
+            context.load_cert_chain(tls.cert, tls.key or None)
+    except (OSError, ssl.SSLError) as error:
+        raise ServerError(f"tls: {tls.ca or tls.cert} cannot be used: {error}") from None
+    return context

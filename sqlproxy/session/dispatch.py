@@ -1,0 +1,147 @@
+"""The commands of the protocol, off the fast path: one async function for each that needs more than forwarding."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from sqlproxy.errors import ServerLost, SqlproxyError
+from sqlproxy.session import killing, statements
+from sqlproxy.session.acquire import LossTold, acquire
+from sqlproxy.sql.bits import (
+    EXECUTE_TEXT,
+    KILL,
+    LITERAL_ONLY,
+    READ,
+    SESSION,
+    TARGETS,
+    USE_DB,
+    WRITE,
+)
+from sqlproxy.sql.classify import classify
+from sqlproxy.wire import constants as c
+from sqlproxy.wire.constants import HEADER
+from sqlproxy.wire.framing import payload_of
+from sqlproxy.wire.response import QUERY, ROWS, SINGLE, TEXT
+
+if TYPE_CHECKING:
+    from sqlproxy.session.session import Session
+
+_REPLICATION: Final = {
+    c.COM_BINLOG_DUMP: "COM_BINLOG_DUMP",
+    c.COM_BINLOG_DUMP_GTID: "COM_BINLOG_DUMP_GTID",
+    c.COM_REGISTER_SLAVE: "COM_REGISTER_SLAVE",
+    c.COM_TABLE_DUMP: "COM_TABLE_DUMP",
+    c.COM_CONNECT_OUT: "COM_CONNECT_OUT",
+    c.COM_CLONE: "COM_CLONE",
+}
+
+
+async def run(session: Session, command: bytes) -> None:
+    """Run one command. Raises SqlproxyError, which becomes the client's answer."""
+    code = command[HEADER]
+    handler = _HANDLERS.get(code)
+    try:
+        if handler is None:
+            raise _refusal(code)
+        await handler(session, command)
+    except LossTold:
+        return
+    except ServerLost as error:
+        _lost_while_collecting(session, error)
+
+
+def _lost_while_collecting(session: Session, error: ServerLost) -> None:
+    """The server went away under a command whose reply was not for the client as it stood."""
+    loss = session.take_loss()
+    if loss is None:
+        raise error
+    session.tell_loss(loss)
+
+
+def _refusal(code: int) -> SqlproxyError:
+    if code in _REPLICATION:
+        return SqlproxyError(
+            f"{_REPLICATION[code]} is not relayed: connect the replica to a server directly",
+            code=c.ER_NOT_SUPPORTED_YET,
+            sqlstate="42000",
+        )
+    if code == c.COM_SHUTDOWN:
+        return SqlproxyError(
+            "COM_SHUTDOWN is not relayed: shut a server down by connecting to it directly",
+            code=c.ER_NOT_SUPPORTED_YET,
+            sqlstate="42000",
+        )
+    return SqlproxyError(f"Unknown command 0x{code:02X}", code=c.ER_UNKNOWN_COM_ERROR, sqlstate="08S01")
+
+
+async def _query(session: Session, command: bytes) -> None:
+    payload = payload_of(command)
+    mode = session.state.mode
+    mask = classify(payload, 1, mode)
+    if mask & KILL and await killing.kill_statement(session, command, payload):
+        return
+    if mask & EXECUTE_TEXT:
+        body = session.state.text_statement(payload)
+        mask = mask & ~TARGETS | (WRITE if body is None else body)
+    backend = await acquire(session, mask)
+    session.stream(backend, command, QUERY, mask)
+
+
+def _forward(mask: int, kind: int) -> Callable[[Session, bytes], Awaitable[None]]:
+    async def forward(session: Session, command: bytes) -> None:
+        session.stream(await acquire(session, mask), command, kind, mask)
+
+    return forward
+
+
+async def _reset_connection(session: Session, command: bytes) -> None:
+    """Every backend is reset; one that cannot be is dropped."""
+    session.take_loss()
+    for backend in tuple(session.backends.values()):
+        try:
+            await backend.call(bytes((c.COM_RESET_CONNECTION,)), SINGLE, session.service.config.connect_timeout)
+        except SqlproxyError:
+            backend.close()
+            session.backends.pop(backend.server, None)
+        backend.statements.clear()
+    session.state.reset()
+    for backend in session.backends.values():
+        backend.applied = session.state.history.position
+    session.client.send_ok(command, session.state.status)
+    session.idle()
+
+
+async def _change_user(session: Session, command: bytes) -> None:
+    """A new login on the same connection: nothing of the old session is kept, whether it succeeds or not."""
+    session.take_loss()
+    await session.client.change_user(payload_of(command))
+
+
+async def _quit(session: Session, command: bytes) -> None:
+    session.client.close()
+
+
+_HANDLERS: Final[dict[int, Callable[[Session, bytes], Awaitable[None]]]] = {
+    c.COM_QUIT: _quit,
+    c.COM_QUERY: _query,
+    c.COM_INIT_DB: _forward(SESSION | USE_DB | LITERAL_ONLY, SINGLE),
+    c.COM_SET_OPTION: _forward(SESSION | LITERAL_ONLY, SINGLE),
+    c.COM_PING: _forward(READ, SINGLE),
+    c.COM_STATISTICS: _forward(READ, TEXT),
+    c.COM_FIELD_LIST: _forward(READ, ROWS),
+    c.COM_PROCESS_INFO: _forward(WRITE, QUERY),
+    c.COM_DEBUG: _forward(WRITE, SINGLE),
+    c.COM_REFRESH: _forward(WRITE, SINGLE),
+    c.COM_CREATE_DB: _forward(WRITE, SINGLE),
+    c.COM_DROP_DB: _forward(WRITE, SINGLE),
+    c.COM_RESET_CONNECTION: _reset_connection,
+    c.COM_CHANGE_USER: _change_user,
+    c.COM_PROCESS_KILL: killing.process_kill,
+    c.COM_STMT_PREPARE: statements.prepare,
+    c.COM_STMT_EXECUTE: statements.execute,
+    c.COM_STMT_FETCH: statements.fetch,
+    c.COM_STMT_RESET: statements.reset,
+    c.COM_STMT_CLOSE: statements.close,
+    c.COM_STMT_SEND_LONG_DATA: statements.send_long_data,
+}

@@ -1,0 +1,96 @@
+"""What a lost server or a telling error means for the statement at hand: the table of failure rules, as a function.
+
+==============================================  ===========================================
+what was going on                               what happens
+==============================================  ===========================================
+nothing, or only session state                  run again elsewhere, after the history
+autocommit read, no reply byte forwarded        run again elsewhere
+reply partly forwarded                          the client's connection ends
+autocommit write or COMMIT sent, no reply       outcome unknown: the client is told so
+open transaction                                error 1213: the client starts it again
+pinned                                          an error that names the pin
+==============================================  ===========================================
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final
+
+from sqlproxy.sql.bits import (
+    BEGIN,
+    BEGIN_READ_ONLY,
+    CALL,
+    COMMIT,
+    EMPTY,
+    LAST,
+    MULTI,
+    READ,
+    ROLLBACK,
+    SESSION,
+)
+from sqlproxy.wire.constants import (
+    ER_CONNECTION_KILLED,
+    ER_OPTION_PREVENTS_STATEMENT,
+    ER_READ_ONLY_MODE,
+    ER_SERVER_SHUTDOWN,
+    ER_UNKNOWN_COM_ERROR,
+)
+
+_HARMLESS: Final = READ | LAST | SESSION | BEGIN | BEGIN_READ_ONLY | EMPTY
+
+
+class Outcome(Enum):
+    """What to do about a statement whose server failed it."""
+
+    RUN_AGAIN = auto()
+    UNKNOWN = auto()
+    TRANSACTION_LOST = auto()
+    TRANSACTION_GONE = auto()  # it was to be rolled back anyway: that is done
+    PIN_LOST = auto()
+    CLOSE = auto()
+    FORWARD = auto()  # the server's own error goes to the client
+
+
+def after_loss(mask: int, *, in_transaction: bool, pinned: bool, forwarded: bool) -> Outcome:
+    """The connection broke after a statement of classification ``mask`` was sent and before its reply was complete."""
+    if forwarded:
+        return Outcome.CLOSE
+    if pinned:
+        return Outcome.PIN_LOST
+    if in_transaction:
+        if mask & COMMIT:
+            return Outcome.UNKNOWN
+        return Outcome.TRANSACTION_GONE if mask & ROLLBACK else Outcome.TRANSACTION_LOST
+    if mask & _HARMLESS and not mask & CALL:
+        return Outcome.RUN_AGAIN
+    return Outcome.UNKNOWN
+
+
+def after_error(code: int, text: bytes, mask: int, *, in_transaction: bool, pinned: bool) -> Outcome:
+    """The server answered with an ERR packet and nothing of the reply was forwarded yet.
+
+    Only errors that say "not executed here" are acted upon: 1047 (a Galera node that is not ready refuses the command
+    before looking at it), 1290 and 1836 when the server is read-only, and for reads also those of a server that shuts
+    down.
+    """
+    if code == ER_UNKNOWN_COM_ERROR and b"WSREP" in text:
+        refused = True
+    elif code == ER_READ_ONLY_MODE or (code == ER_OPTION_PREVENTS_STATEMENT and b"read-only" in text):
+        refused = not mask & MULTI
+    elif code in (ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED):
+        refused = bool(mask & _HARMLESS)
+    else:
+        return Outcome.FORWARD
+    if pinned or not refused:
+        return Outcome.FORWARD
+    return Outcome.TRANSACTION_LOST if in_transaction else Outcome.RUN_AGAIN
+
+
+def is_evidence(code: int, text: bytes) -> bool:
+    """Whether an error says something about the server that the monitor should look at now."""
+    return (
+        code in (ER_SERVER_SHUTDOWN, ER_READ_ONLY_MODE, ER_CONNECTION_KILLED)
+        or (code == ER_UNKNOWN_COM_ERROR and b"WSREP" in text)
+        or (code == ER_OPTION_PREVENTS_STATEMENT and b"read-only" in text)
+    )

@@ -1,0 +1,163 @@
+"""Who may begin a session: the account, its proof, its conditions, and a first server that agrees."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from sqlproxy.accounts.model import Account
+from sqlproxy.accounts.refusal import access_denied, account_locked, host_blocked, shown_host
+from sqlproxy.errors import SqlproxyError
+from sqlproxy.session.acquire import acquire
+from sqlproxy.session.connect import Login
+from sqlproxy.session.session import Session
+from sqlproxy.sql.bits import READ
+from sqlproxy.wire.auth import Credentials, Kind
+from sqlproxy.wire.constants import ED25519, ER_CON_COUNT_ERROR
+from sqlproxy.wire.handshake import ChangeUser, HandshakeResponse
+from sqlproxy.wire.server_auth import ServerAuth
+
+if TYPE_CHECKING:
+    from sqlproxy.session.client import Client
+    from sqlproxy.session.service import Service
+
+log = logging.getLogger("sqlproxy.client")
+
+# Collations whose character sets have trail bytes that look like quotes: big5, sjis, gbk, cp932, gb18030.
+_MULTIBYTE_COLLATIONS: Final = frozenset({1, 84, 13, 88, 28, 87, 95, 96, 248, 249, 250, 1025, 1037, 1052, 1119})
+
+
+def check_admission(service: Service, address: str) -> None:
+    """Raises SqlproxyError when nobody from this address may log in now."""
+    if service.throttle.blocked(address, time.monotonic()):
+        raise host_blocked(shown_host(address or None))
+    limit = service.config.max_connections
+    if limit and service.stats.sessions >= limit:
+        raise SqlproxyError("Too many connections", code=ER_CON_COUNT_ERROR, sqlstate="08004")
+
+
+async def begin_session(client: Client, response: HandshakeResponse, number: int) -> Session:
+    """Authenticate, and open the first connection in the client's name, so that the servers have the last word.
+
+    Raises AccessDenied as the servers word it, or a server's own error (unknown database, account expired, …).
+    """
+    credentials = await _authenticate(client, response)
+    login = Login(
+        credentials,
+        client.capabilities,
+        response.collation,
+        response.database or b"",
+        response.attrs,
+    )
+    session = Session(client.service, client, number, login, response.collation in _MULTIBYTE_COLLATIONS)
+    await _open_first(session)
+    return session
+
+
+async def change_user(client: Client, session: Session, request: ChangeUser) -> None:
+    """Make the session another user's. Raises as ``begin_session``."""
+    credentials = await _authenticate(client, request)
+    session.adopt(
+        Login(credentials, client.capabilities, request.collation, request.database, request.attrs),
+        request.collation in _MULTIBYTE_COLLATIONS,
+    )
+    await _open_first(session)
+
+
+async def _open_first(session: Session) -> None:
+    """A connection to a server that reads go to; closed again when the login ends here."""
+    session.limit_wait(session.service.config.login_timeout * 0.8)
+    try:
+        await acquire(session, READ)
+    except BaseException:
+        session.close()
+        raise
+    session.waiting = ""
+
+
+async def _authenticate(client: Client, request: HandshakeResponse | ChangeUser) -> Credentials:
+    """Raises AccessDenied with error 1045, for every reason alike."""
+    service = client.service
+    account = service.accounts.find(request.username, client.address or None)
+    step_credentials, reason, used = await _exchange(client, request, account)
+    if step_credentials is None and await service.accounts.refresh("a login failed"):
+        fresh = service.accounts.find(request.username, client.address or None)
+        if fresh is not None and fresh != account:
+            account = fresh
+            step_credentials, reason, used = await _exchange(client, request, account)
+    if step_credentials is None or account is None:
+        _deny(client, request, reason or "unknown user", used)
+    assert account is not None
+    assert step_credentials is not None
+    _check_conditions(client, request, account)
+    service.throttle.succeeded(client.address)
+    service.accounts.remember(account, step_credentials)
+    return _completed(service, account, step_credentials)
+
+
+async def _exchange(
+    client: Client, request: HandshakeResponse | ChangeUser, account: Account | None
+) -> tuple[Credentials | None, str, bool]:
+    """Run the authentication: what was proved or None, the reason for the log, whether a password was sent."""
+    service = client.service
+    subject = account or service.accounts.decoy(request.username)
+    known = service.accounts.remembered(subject)
+    auth = ServerAuth(
+        request,
+        client.scramble,
+        subject.authentications,
+        greeting_plugin=client.plugin,
+        cached_sha256=known.fast_hash if known else None,
+        secure=client.secure,
+        rsa_key=service.rsa_key,
+        want_cleartext=known is None and _needs_cleartext(subject),
+    )
+    used = bool(request.auth_response)
+    step = auth.start()
+    while step.kind is Kind.SEND:
+        client.send_packet(step.payload)
+        answer = await client.read_packet()
+        used = used or bool(answer.strip(b"\x00"))
+        step = auth.receive(answer)
+    if step.kind is not Kind.OK or account is None or account.is_role:
+        return None, step.reason, used
+    if step.payload:
+        client.send_packet(step.payload)
+    return step.credentials, "", used
+
+
+def _needs_cleartext(account: Account) -> bool:
+    """An ed25519 signature proves the client, but serves to log in to no server."""
+    return any(method.client_plugin == ED25519 for method in account.authentications)
+
+
+def _deny(client: Client, request: HandshakeResponse | ChangeUser, reason: str, used: bool) -> None:
+    blocked = client.service.throttle.failed(client.address, time.monotonic())
+    name = request.username.decode(errors="replace")
+    log.info("client %s: user '%s' denied: %s", client.host, name, reason)
+    if blocked:
+        log.warning("client %s: blocked for a while after too many failed logins", client.host)
+    raise access_denied(request.username, _shown_host(client), used)
+
+
+def _check_conditions(client: Client, request: HandshakeResponse | ChangeUser, account: Account) -> None:
+    """What an account demands beyond its password. Raises AccessDenied."""
+    if account.locked:
+        raise account_locked()
+    if account.tls and not client.tls:
+        _deny(client, request, f"the account demands TLS ({account.tls})", True)
+    if account.tls in ("x509", "specified"):
+        _deny(client, request, f"the account demands a client certificate ({account.tls}), which is not relayed", True)
+
+
+def _shown_host(client: Client) -> str:
+    return shown_host(client.address or None, client.service.accounts.accounts.skip_name_resolve)
+
+
+def _completed(service: Service, account: Account, credentials: Credentials) -> Credentials:
+    """With the cleartext from the configuration or an earlier full login, for servers that ask for more."""
+    known = service.accounts.remembered(account)
+    if credentials.cleartext is not None or known is None:
+        return credentials
+    return Credentials(credentials.username, known.cleartext, credentials.sha1_stage1, credentials.sha256_stage1)

@@ -1,0 +1,134 @@
+"""Prepared statements of a session: one id for the client, one per backend.
+
+The client keeps the id it was given. Before a backend's first execution the statement is prepared there; ids, and the
+parameter types that clients send only once, are put into the packets on the way.
+
+Source: MySQL source documentation, "COM_STMT_EXECUTE"
+(https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_stmt_execute.html).
+"""
+
+from __future__ import annotations
+
+from sqlproxy.errors import ProtocolError
+from sqlproxy.wire import codec
+from sqlproxy.wire.constants import HEADER
+from sqlproxy.wire.framing import payload_of
+from sqlproxy.wire.response import CURSOR, QUERY
+
+LAST_PREPARED = 0xFFFFFFFF  # MariaDB: the statement prepared last
+_ID = 1  # offset of the id in a payload
+_AFTER_ID = 5
+_BITMAP = 10  # id, flags (1), iteration count (4)
+_LONG_DATA_HEAD = 7  # command, id, parameter number
+
+
+class PreparedStatement:
+    """What is known of one statement of one client.
+
+    ``mask`` is the classification of its text; ``types`` the newest parameter types (two bytes each), once sent;
+    ``long_data`` the COM_STMT_SEND_LONG_DATA payloads for the next execution, ``cursor`` the server that holds an open
+    cursor.
+    """
+
+    __slots__ = ("columns", "cursor", "long_data", "long_data_size", "mask", "number", "parameters", "payload", "types")
+
+    def __init__(self, number: int, payload: bytes, mask: int, parameters: int, columns: int) -> None:
+        self.number = number
+        self.payload = payload
+        self.mask = mask
+        self.parameters = parameters
+        self.columns = columns
+        self.types = b""
+        self.long_data: list[bytes] = []
+        self.long_data_size = 0
+        self.cursor = ""
+
+    def add_long_data(self, payload: bytes) -> None:
+        """Keep a COM_STMT_SEND_LONG_DATA payload until the execution."""
+        self.long_data.append(payload)
+        self.long_data_size += len(payload)
+
+    def reset(self) -> None:
+        """Forget long data and cursor, as COM_STMT_RESET does."""
+        self.long_data.clear()
+        self.long_data_size = 0
+        self.cursor = ""
+
+
+class BackendStatement:
+    """The same statement on one backend: its id there and the types that backend was told."""
+
+    __slots__ = ("number", "types")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.types = b""
+
+
+def statement_id(command: bytes) -> int:
+    """The id in a COM_STMT_* command (headers included). Raises ProtocolError when it is too short."""
+    if len(command) < HEADER + _AFTER_ID:
+        raise ProtocolError("malformed packet: a statement command without a statement id")
+    return int.from_bytes(command[HEADER + _ID : HEADER + _AFTER_ID], "little")
+
+
+def reply_kind(command: bytes) -> int:
+    """How a COM_STMT_EXECUTE is answered: its flags byte may ask for a cursor, whose reply ends without rows."""
+    return CURSOR if command[HEADER + _AFTER_ID : HEADER + _AFTER_ID + 1] not in (b"", b"\x00") else QUERY
+
+
+def with_id(command: bytes, number: int) -> bytes:
+    """The command for another statement id; the sequence of packets stays as it was."""
+    return command[: HEADER + _ID] + number.to_bytes(4, "little") + command[HEADER + _AFTER_ID :]
+
+
+def execute_on(statement: PreparedStatement, target: BackendStatement, command: bytes) -> bytes:
+    """The COM_STMT_EXECUTE for a backend: its id, and the types if it has not been told them.
+
+    Notes the types on both sides. Raises ProtocolError for a packet too short for its parameters.
+    """
+    if not statement.parameters:
+        return with_id(command, target.number)
+    flag = HEADER + _BITMAP + (statement.parameters + 7) // 8
+    if len(command) <= flag:
+        raise ProtocolError("malformed packet: COM_STMT_EXECUTE without its parameters")
+    if command[flag]:
+        _note_types(statement, target, command, flag)
+    elif target.types != statement.types:
+        return _with_types(statement, target, payload_of(command))
+    return with_id(command, target.number)
+
+
+def _note_types(statement: PreparedStatement, target: BackendStatement, command: bytes, flag: int) -> None:
+    types = command[flag + 1 : flag + 1 + 2 * statement.parameters]
+    if len(types) < 2 * statement.parameters:
+        raise ProtocolError("malformed packet: COM_STMT_EXECUTE without its parameter types")
+    if types != statement.types:
+        statement.types = types
+    target.types = statement.types
+
+
+def _with_types(statement: PreparedStatement, target: BackendStatement, payload: bytes) -> bytes:
+    """The same execution with the types put in."""
+    flag = _BITMAP + (statement.parameters + 7) // 8
+    target.types = statement.types
+    whole = (
+        payload[:_ID]
+        + target.number.to_bytes(4, "little")
+        + payload[_AFTER_ID:flag]
+        + b"\x01"
+        + statement.types
+        + payload[flag + 1 :]
+    )
+    return codec.packet(0, whole)
+
+
+def long_data_on(target: BackendStatement, payload: bytes) -> bytes:
+    """A kept COM_STMT_SEND_LONG_DATA for a backend."""
+    return codec.packet(0, payload[:_ID] + target.number.to_bytes(4, "little") + payload[_AFTER_ID:])
+
+
+def check_long_data(payload: bytes) -> None:
+    """Raises ProtocolError when the payload is too short to name a parameter."""
+    if len(payload) < _LONG_DATA_HEAD:
+        raise ProtocolError("malformed packet: COM_STMT_SEND_LONG_DATA without a parameter number")

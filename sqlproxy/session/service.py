@@ -1,0 +1,202 @@
+"""What the sessions of one service share: servers, router, newest snapshot, counters, keys."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from sqlproxy.accounts.registry import AccountRegistry
+from sqlproxy.accounts.throttle import Throttle
+from sqlproxy.config import ServiceConfig
+from sqlproxy.routing.base import Router
+from sqlproxy.routing.readconn import ReadConn
+from sqlproxy.routing.readwritesplit import ReadWriteSplit
+from sqlproxy.session.stats import ServerStats, ServiceStats
+from sqlproxy.topology.model import Server, Snapshot
+from sqlproxy.topology.publisher import Publisher
+from sqlproxy.wire.constants import (
+    CLIENT_CONNECT_ATTRS,
+    CLIENT_CONNECT_WITH_DB,
+    CLIENT_DEPRECATE_EOF,
+    CLIENT_FOUND_ROWS,
+    CLIENT_IGNORE_SIGPIPE,
+    CLIENT_IGNORE_SPACE,
+    CLIENT_INTERACTIVE,
+    CLIENT_LOCAL_FILES,
+    CLIENT_LONG_FLAG,
+    CLIENT_LONG_PASSWORD,
+    CLIENT_MULTI_RESULTS,
+    CLIENT_MULTI_STATEMENTS,
+    CLIENT_NO_SCHEMA,
+    CLIENT_ODBC,
+    CLIENT_PLUGIN_AUTH,
+    CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA,
+    CLIENT_PROTOCOL_41,
+    CLIENT_PS_MULTI_RESULTS,
+    CLIENT_RESERVED,
+    CLIENT_SECURE_CONNECTION,
+    CLIENT_SESSION_TRACK,
+    CLIENT_TRANSACTIONS,
+)
+from sqlproxy.wire.rsa import RSAKey
+
+if TYPE_CHECKING:
+    from sqlproxy.session.session import Session
+
+# What the proxy can relay; compression, query attributes and MariaDB's extended set are not among it.
+RELAYED: Final = (
+    CLIENT_FOUND_ROWS
+    | CLIENT_LONG_FLAG
+    | CLIENT_CONNECT_WITH_DB
+    | CLIENT_NO_SCHEMA
+    | CLIENT_ODBC
+    | CLIENT_LOCAL_FILES
+    | CLIENT_IGNORE_SPACE
+    | CLIENT_INTERACTIVE
+    | CLIENT_IGNORE_SIGPIPE
+    | CLIENT_MULTI_STATEMENTS
+    | CLIENT_MULTI_RESULTS
+    | CLIENT_PS_MULTI_RESULTS
+    | CLIENT_SESSION_TRACK
+    | CLIENT_DEPRECATE_EOF
+)
+# What the proxy itself does, whatever the servers can.
+_OWN: Final = (
+    CLIENT_LONG_PASSWORD
+    | CLIENT_PROTOCOL_41
+    | CLIENT_TRANSACTIONS
+    | CLIENT_RESERVED
+    | CLIENT_SECURE_CONNECTION
+    | CLIENT_PLUGIN_AUTH
+    | CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
+    | CLIENT_CONNECT_ATTRS
+)
+_FIRST_ID: Final = 1 << 30  # far above the ids of the servers' own connections, so that KILL can tell them apart
+
+
+class Registry:
+    """The sessions of all services by the id their clients see."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[int, Session] = {}
+        self._newest = _FIRST_ID
+
+    def next_id(self) -> int:
+        """An id no session has, below 2**31 for clients that take it for signed."""
+        self._newest = self._newest + 1 if self._newest < (1 << 31) - 1 else _FIRST_ID + 1
+        return self._newest
+
+
+class Service:
+    """One service at run time. ``evidence(server, why)`` asks the monitor to look at a server at once."""
+
+    def __init__(
+        self,
+        config: ServiceConfig,
+        servers: Sequence[Server],
+        publisher: Publisher,
+        accounts: AccountRegistry,
+        throttle: Throttle,
+        registry: Registry,
+        evidence: Callable[[str, str], None],
+        stale_after: float,
+        tls: ssl.SSLContext | None,
+        rsa_key: RSAKey | None,
+    ) -> None:
+        self.config = config
+        self.name = config.name
+        self.router: str = config.router  # its kind, for people
+        self.servers: Mapping[str, Server] = {server.name: server for server in servers}
+        self.server_stats = {server.name: ServerStats() for server in servers}
+        self.stats = ServiceStats()
+        self.accounts = accounts
+        self.throttle = throttle
+        self.registry = registry
+        self.evidence = evidence
+        self.tls = tls
+        self.rsa_key = rsa_key
+        self.snapshot = Snapshot(0, 0.0)
+        self._stale_after = stale_after
+        self._publisher = publisher
+        self._changed = asyncio.Event()
+        self.routing = self.make_router()
+        self._unsubscribe = publisher.subscribe(self._on_snapshot)
+        self._on_snapshot(publisher.snapshot, publisher.snapshot)
+
+    def close(self) -> None:
+        """Stop listening to snapshots."""
+        self._unsubscribe()
+
+    def make_router(self) -> Router:
+        """A router of this service's kind; sessions share one, slow paths make their own."""
+        if self.config.router == "readconn":
+            return ReadConn(self.config.role)
+        return ReadWriteSplit(self.config.primary_accepts_reads)
+
+    @property
+    def listen(self) -> list[str]:
+        """The addresses, as text."""
+        return [str(address) for address in self.config.listen]
+
+    def is_stale(self) -> bool:
+        """Nobody has judged the servers lately: what is called primary may no longer be."""
+        return asyncio.get_running_loop().time() - self._publisher.fresh_at > self._stale_after
+
+    async def changed(self, timeout: float) -> bool:
+        """Wait for the next snapshot, at most ``timeout`` seconds; whether one came."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _on_snapshot(self, snapshot: Snapshot, previous: Snapshot) -> None:
+        self.snapshot = self._restrict(snapshot)
+        event, self._changed = self._changed, asyncio.Event()
+        event.set()
+        unusable = {view.name: view.reason for view in self.snapshot.servers if not view.usable}
+        leaving = {view.name for view in self.snapshot.servers if view.usable and not view.readable}
+        for session in [s for s in self.registry.sessions.values() if s.service is self]:
+            session.on_snapshot(unusable, leaving)
+
+    def _restrict(self, snapshot: Snapshot) -> Snapshot:
+        """Only this service's servers."""
+        if len(self.servers) == len(snapshot.servers):
+            return snapshot
+        return restricted(snapshot, frozenset(self.servers))
+
+    def offer(self) -> tuple[bytes, int, int]:
+        """What clients are greeted with: version, capabilities and collation, as the servers have them.
+
+        The lowest version, and only what all reachable servers can do, so that a session may use any of them.
+        """
+        views = [view for view in self.snapshot.servers if view.version]
+        if not views:
+            return b"", 0, 0
+        oldest = min(views, key=lambda view: version_key(view.version))
+        capabilities = RELAYED
+        for view in views:
+            if view.usable or not any(v.usable for v in views):
+                capabilities &= view.capabilities
+        return oldest.version.encode(), capabilities | _OWN, oldest.collation
+
+
+def restricted(snapshot: Snapshot, names: frozenset[str]) -> Snapshot:
+    """The same verdict with only the servers named."""
+    return Snapshot(
+        number=snapshot.number,
+        at=snapshot.at,
+        servers=tuple(view for view in snapshot.servers if view.name in names),
+        primary=snapshot.primary if snapshot.primary in names else None,
+        alarms=snapshot.alarms,
+        causal=snapshot.causal,
+    )
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """For ordering "5.5.5-10.11.2-MariaDB" and "9.4.0": the numbers that count."""
+    numbers = version.removeprefix("5.5.5-").split("-")[0].split(".")
+    return tuple(int(part) if part.isdigit() else 0 for part in numbers)

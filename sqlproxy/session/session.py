@@ -1,0 +1,440 @@
+"""One client's session: takes its commands, picks a backend for each, relays the replies.
+
+The fast path is ``command`` → ``_ready`` → ``_send`` → ``on_reply`` → ``_finish``: no await, no task. Whatever it
+cannot do (a new backend, history to replay, waiting for a primary, commands that need rewriting) is ordinary async code
+in ``session.dispatch`` run by one task per command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from sqlproxy.errors import SqlproxyError
+from sqlproxy.routing.causal import needs_sync
+from sqlproxy.session import dispatch, failure
+from sqlproxy.session.backend import Backend
+from sqlproxy.session.connect import Login
+from sqlproxy.session.failure import Outcome
+from sqlproxy.session.prepared import PreparedStatement, execute_on, reply_kind, statement_id
+from sqlproxy.session.state import SessionState
+from sqlproxy.sql.bits import (
+    EXECUTE_TEXT,
+    KILL,
+    UNKNOWN,
+    WRITE,
+)
+from sqlproxy.sql.classify import classify
+from sqlproxy.wire.constants import (
+    COM_QUERY,
+    COM_STMT_EXECUTE,
+    CR_SERVER_LOST,
+    ER_LOCK_DEADLOCK,
+    HEADER,
+    MAX_PAYLOAD,
+    SERVER_STATUS_CURSOR_EXISTS,
+)
+from sqlproxy.wire.framing import UploadReader, payload_of
+from sqlproxy.wire.packets import parse_err
+from sqlproxy.wire.response import QUERY
+
+if TYPE_CHECKING:
+    from sqlproxy.session.client import Client
+    from sqlproxy.session.service import Service
+
+log = logging.getLogger("sqlproxy.session")
+
+_SLOW: Final = KILL | EXECUTE_TEXT  # facts that need more than forwarding
+
+
+class Session:
+    """The state of one logged-in client and its backends, at most one per server."""
+
+    def __init__(self, service: Service, client: Client, number: int, login: Login, multibyte: bool) -> None:
+        self.service = service
+        self.client = client
+        self.number = number
+        self.login = login
+        self.state = SessionState(login.database, service.config.max_session_history, multibyte)
+        self.backends: dict[str, Backend] = {}
+        self.busy = False
+        self.waiting = ""  # what a slow path waits for
+        self.started = time.time()
+        self.active_at = time.monotonic()
+        self.statements = 0
+        self.deadline = 0.0  # loop time until which the command at hand may wait; 0.0: nothing waited yet
+        self.avoid = (-1, "")  # snapshot and server that failed the command at hand
+        self.uploading: UploadReader | None = None
+        self._upload_rest = b""
+        self._current: Backend | None = None
+        self._command = b""  # as the client sent it, for running it again
+        self._mask = 0
+        self._executing: PreparedStatement | None = None
+        self._forwarded = False
+        self._held = b""  # the beginning of a reply not yet known to be fit for the client
+        self._loss: tuple[Outcome, str] | None = None  # what the next statement has to be told
+        self._task: asyncio.Task[None] | None = None
+
+    # -- the fast path
+
+    def command(self, command: bytes) -> None:
+        """Run a whole command (headers included); ``busy`` until its reply is complete."""
+        self._command = command
+        self.deadline = 0.0
+        self.statements += 1
+        self.service.stats.statements += 1
+        code = command[HEADER]
+        if len(command) < HEADER + MAX_PAYLOAD:
+            if code == COM_QUERY:
+                mask = classify(command, HEADER + 1, self.state.mode)
+                if not mask & _SLOW:
+                    backend = self._ready(mask)
+                    if backend is not None:
+                        self._send(backend, command, QUERY, mask)
+                        return
+            elif code == COM_STMT_EXECUTE and self._execute_fast(command):
+                return
+        self.busy = True
+        self._start(dispatch.run)
+
+    def _execute_fast(self, command: bytes) -> bool:
+        statement = self.state.statements.get(statement_id(command))
+        if statement is None or statement.long_data:
+            return False
+        backend = self._ready(statement.mask)
+        if backend is None:
+            return False
+        target = backend.statements.get(statement.number)
+        if target is None:
+            return False
+        self._executing = statement
+        self._send(backend, execute_on(statement, target, command), reply_kind(command), statement.mask)
+        return True
+
+    def _ready(self, mask: int) -> Backend | None:
+        """The backend for a statement if it can take it at once."""
+        service = self.service
+        state = self.state
+        if mask & WRITE and service.is_stale():
+            return None
+        server = service.routing.route(mask, state.context, service.snapshot, service.server_stats).server
+        backend = self.backends.get(server)
+        if backend is None or backend.applied != state.history.position:
+            return None
+        if backend.synced != state.written and self._must_sync(backend):
+            return None
+        if state.next_transaction and server != state.context.last:
+            return None
+        return backend
+
+    def _must_sync(self, backend: Backend) -> bool:
+        state = self.state
+        return not state.in_transaction and needs_sync(
+            self.service.config.causal_reads,
+            self.service.snapshot.causal,
+            state.written,
+            backend.synced,
+            backend.server == state.written_on,
+        )
+
+    def _send(self, backend: Backend, command: bytes, kind: int, mask: int) -> None:
+        self.busy = True
+        self._current = backend
+        self._mask = mask
+        self._forwarded = False
+        if mask & WRITE:
+            backend.stats.writes += 1
+            if mask & UNKNOWN:
+                self.service.stats.unknown_statements += 1
+        else:
+            backend.stats.reads += 1
+        backend.send(command, kind)
+
+    def on_reply(self, backend: Backend, chunk: bytes, done: bool) -> None:
+        """Relay a chunk of the reply; hold back what may turn out to be an error worth hiding."""
+        if backend is not self._current:
+            return
+        tracker = backend.tracker
+        if not self._forwarded:
+            if self._held:
+                chunk = self._held + chunk
+            if tracker.first < 0 or (tracker.first == 0xFF and not done):
+                self._held = chunk
+                return
+            self._held = b""
+            if tracker.first == 0xFF and self._on_error(backend, chunk):
+                return
+            self._forwarded = True
+        self.client.write(chunk)
+        if done:
+            self._finish(backend)
+        elif tracker.upload:
+            self._begin_upload(backend)
+
+    def _finish(self, backend: Backend) -> None:
+        """The reply is complete: learn from it, take the next command."""
+        state = self.state
+        tracker = backend.tracker
+        status = tracker.status
+        failed = tracker.error != 0
+        if self._executing is not None:
+            self._executing.reset()
+            if not failed and status & SERVER_STATUS_CURSOR_EXISTS:
+                self._executing.cursor = backend.server
+            self._executing = None
+        if state.needs(self._mask, status, backend.server):
+            state.completed(backend.server, self._mask, status, failed, payload_of(self._command))
+            backend.applied = state.history.position
+        self._current = None
+        self.idle()
+
+    def idle(self) -> None:
+        """Ready for the next command."""
+        self.busy = False
+        self.active_at = time.monotonic()
+        self.client.next_command()
+
+    # -- LOAD DATA LOCAL INFILE
+
+    def _begin_upload(self, backend: Backend) -> None:
+        self.uploading = UploadReader()
+        rest = self.client.take_rest()
+        if rest:
+            self.upload(rest)
+
+    def upload(self, chunk: bytes) -> None:
+        """Bytes of the file a server asked for; what follows its end is the client's next command."""
+        backend, reader = self._current, self.uploading
+        if backend is None or reader is None:
+            return
+        end = reader.feed(chunk)
+        backend.write(chunk if end < 0 else chunk[:end])
+        if end >= 0:
+            self.uploading = None
+            backend.tracker.resume_upload()
+            if end < len(chunk):
+                self.client.put_back(chunk[end:])
+
+    # -- failures
+
+    def _on_error(self, backend: Backend, reply: bytes) -> bool:
+        """An ERR packet is the whole reply; True when it is dealt with and not for the client."""
+        error = parse_err(reply[HEADER:])
+        text = error.message.encode() if error else b""
+        code = backend.tracker.error
+        if failure.is_evidence(code, text):
+            self.service.evidence(backend.server, f"error {code} from a session")
+        outcome = failure.after_error(
+            code,
+            text,
+            self._mask,
+            in_transaction=self.state.in_transaction,
+            pinned=bool(self.state.pins),
+        )
+        if outcome is Outcome.FORWARD:
+            return False
+        self._drop(backend)
+        self._current = None
+        self._resolve(outcome, backend.server, text.decode(errors="replace"))
+        return True
+
+    def on_lost(self, backend: Backend, reason: str) -> None:
+        """A backend broke or was given up."""
+        if self.backends.get(backend.server) is backend:
+            del self.backends[backend.server]
+        self.service.evidence(backend.server, reason)
+        pinned = self.state.context.pinned == backend.server
+        in_transaction = self.state.context.transaction == backend.server
+        if backend is not self._current:
+            if pinned:
+                self._loss = (Outcome.PIN_LOST, f"server {backend.server} was lost ({reason})")
+            elif in_transaction:
+                self._loss = (Outcome.TRANSACTION_LOST, f"server {backend.server} was lost ({reason})")
+            return
+        self._current = None
+        self._held = b""
+        forwarded = self._forwarded or self.uploading is not None
+        outcome = failure.after_loss(self._mask, in_transaction=in_transaction, pinned=pinned, forwarded=forwarded)
+        self._resolve(outcome, backend.server, reason)
+
+    def _resolve(self, outcome: Outcome, server: str, reason: str) -> None:
+        """Act on a failed statement that was already sent."""
+        if outcome is Outcome.RUN_AGAIN:
+            self._executing = None
+            self.service.stats.reads_retried += 1
+            self.avoid = (self.service.snapshot.number, server)
+            self._start(dispatch.run)
+            return
+        if outcome is Outcome.CLOSE:
+            log.warning("session %d: server %s was lost in the middle of a reply: %s", self.number, server, reason)
+            self.client.close()
+            return
+        self._executing = None
+        self._tell(outcome, f"server {server} was lost ({reason})")
+
+    def _tell(self, outcome: Outcome, loss: str) -> None:
+        """Answer the statement at hand with what became of it."""
+        stats = self.service.stats
+        if outcome is Outcome.TRANSACTION_GONE:
+            self.state.lose_transaction()
+            self.client.send_ok(self._command, self.state.status)
+        elif outcome is Outcome.TRANSACTION_LOST:
+            stats.transactions_lost += 1
+            self.state.lose_transaction()
+            text = f"The transaction was rolled back because {loss}; try restarting transaction"
+            self._fail(SqlproxyError(text, code=ER_LOCK_DEADLOCK, sqlstate="40001"))
+        elif outcome is Outcome.PIN_LOST:
+            reason = self.state.context.pin_reason
+            text = f"The session ends because {loss} and nothing else has its state: {reason}"
+            self._fail(SqlproxyError(text, code=CR_SERVER_LOST))
+            self.client.close()
+            return
+        else:
+            stats.outcomes_unknown += 1
+            self.state.lose_transaction()
+            text = f"The outcome of this statement is unknown, it may or may not have been applied: {loss}"
+            self._fail(SqlproxyError(text, code=CR_SERVER_LOST))
+        self.idle()
+
+    def _fail(self, error: SqlproxyError) -> None:
+        log.info("session %d: %s", self.number, error.message)
+        self.client.send_error(self._command, error)
+
+    def take_loss(self) -> tuple[Outcome, str] | None:
+        """What was lost since the last statement; asked once, by the next one."""
+        loss, self._loss = self._loss, None
+        return loss
+
+    def tell_loss(self, loss: tuple[Outcome, str]) -> None:
+        """Answer the command at hand with a loss that happened before it."""
+        self._tell(*loss)
+
+    def on_snapshot(self, unusable: dict[str, str], leaving: set[str]) -> None:
+        """Give up connections to servers that are out; leave draining ones as soon as nothing is open there."""
+        for server in unusable.keys() & self.backends.keys():
+            self.backends[server].abort(unusable[server])
+        needed = (self.state.context.transaction, self.state.context.pinned)
+        for server in leaving & self.backends.keys():
+            if self._task is None and self.backends[server] is not self._current and server not in needed:
+                self._drop(self.backends[server])
+
+    def _drop(self, backend: Backend) -> None:
+        self.backends.pop(backend.server, None)
+        backend.close()
+
+    # -- slow paths
+
+    def _start(self, run: Callable[[Session, bytes], Awaitable[None]]) -> None:
+        if not self.deadline:
+            self.deadline = asyncio.get_running_loop().time() + self.service.config.failover_timeout
+        self._task = asyncio.get_running_loop().create_task(self._guard(run))
+
+    async def _guard(self, run: Callable[[Session, bytes], Awaitable[None]]) -> None:
+        """Run a slow path; whatever goes wrong is answered."""
+        try:
+            await run(self, self._command)
+        except SqlproxyError as error:
+            self._executing = None
+            self._fail(error)
+            self._task = None
+            self.idle()
+        except Exception:
+            log.exception("session %d: internal error", self.number)
+            self.client.close()
+        finally:
+            self._task = None
+            self.waiting = ""
+
+    def stream(self, backend: Backend, command: bytes, kind: int, mask: int) -> None:
+        """Send a command whose reply takes the fast path; the end of a slow path."""
+        self._task = None
+        self._send(backend, command, kind, mask)
+
+    def executing(self, statement: PreparedStatement) -> None:
+        """The next command streamed executes this statement."""
+        self._executing = statement
+
+    def note(self, backend: Backend, mask: int, failed: bool) -> None:
+        """Take in a statement whose reply was collected instead of streamed."""
+        self.state.completed(backend.server, mask, backend.tracker.status, failed, payload_of(self._command))
+        backend.applied = self.state.history.position
+
+    # -- flow control and the end
+
+    def pause_replies(self) -> None:
+        """The client does not read."""
+        if self._current is not None:
+            self._current.pause_reading()
+
+    def resume_replies(self) -> None:
+        """The client reads again; every backend may have been paused."""
+        for backend in self.backends.values():
+            backend.resume_reading()
+
+    def on_backend_full(self) -> None:
+        """The server does not read."""
+        self.client.pause_reading()
+
+    def on_backend_drained(self) -> None:
+        """The server reads again."""
+        self.client.resume_reading()
+
+    def interrupt(self) -> bool:
+        """KILL QUERY for a statement that has not reached a server; whether there was one."""
+        task = self._task
+        if task is None or self._current is not None:
+            return False
+        task.cancel()
+        self._task = None
+        self._fail(SqlproxyError("Query execution was interrupted", code=1317, sqlstate="70100"))
+        self.idle()
+        return True
+
+    @property
+    def running_on(self) -> Backend | None:
+        """The backend that works for this session now."""
+        return self._current
+
+    def adopt(self, login: Login, multibyte: bool) -> None:
+        """Become another user's session: every connection and all state go."""
+        for backend in tuple(self.backends.values()):
+            self._drop(backend)
+        self.login = login
+        self.state = SessionState(login.database, self.service.config.max_session_history, multibyte)
+
+    def limit_wait(self, seconds: float) -> None:
+        """What is waited for from now on, is waited for no longer than this."""
+        self.deadline = asyncio.get_running_loop().time() + min(seconds, self.service.config.failover_timeout)
+
+    def close(self) -> None:
+        """The client is gone."""
+        if self._task is not None:
+            self._task.cancel()
+        self._current = None
+        for backend in tuple(self.backends.values()):
+            self._drop(backend)
+
+    def describe(self) -> dict[str, object]:
+        """One row for operators."""
+        context = self.state.context
+        written_on = self.service.snapshot.primary
+        state = "waiting" if self.waiting else "active" if self.busy else "idle"
+        return {
+            "id": self.number,
+            "service": self.service.name,
+            "user": self.login.credentials.username.decode(errors="replace"),
+            "host": self.client.host,
+            "database": self.state.database.decode(errors="replace"),
+            "primary": written_on if written_on in self.backends else None,
+            "replica": next((name for name in self.backends if name != written_on), None),
+            "state": state,
+            "waiting_for": self.waiting,
+            "in_transaction": bool(context.transaction),
+            "pins": list(self.state.pins.values()),
+            "statements": self.statements,
+            "since": self.started,
+            "idle_seconds": 0.0 if self.busy else round(time.monotonic() - self.active_at, 3),
+        }

@@ -1,0 +1,30 @@
+"""Reads exact byte counts from a raw socket, before a transport owns it.
+
+A login may switch to TLS after any byte, so nothing may be read beyond the packet at hand until that is decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+
+async def read_exactly(sock: socket.socket, size: int) -> bytes | None:
+    """``size`` bytes, or None when the peer closes before. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    parts: list[bytes] = []
+    while size:
+        part = await loop.sock_recv(sock, size)
+        if not part:
+            return None
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def close_quietly(sock: socket.socket | None) -> None:
+    """Close a socket, whatever state it is in."""
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.close()

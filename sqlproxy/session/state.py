@@ -1,0 +1,208 @@
+"""What the proxy knows of a session: database, transaction, pins, history, prepared statements.
+
+Pure: fed with each completed statement, it says where the next may go (``context``). The server's status flags decide
+what is open; the classification only explains what they cannot say.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlproxy.routing.base import RouteContext
+from sqlproxy.session.history import History, is_replayable, key_of
+from sqlproxy.session.prepared import PreparedStatement
+from sqlproxy.sql.bits import (
+    DEALLOCATE_TEXT,
+    HANDLER,
+    LITERAL_ONLY,
+    LOCK_TABLES,
+    MODE_ANSI_QUOTES,
+    MODE_MULTIBYTE,
+    MODE_NO_BACKSLASH_ESCAPES,
+    MULTI,
+    NEXT_TRX,
+    PREPARE_TEXT,
+    SESSION,
+    SET_CHARSET,
+    SQL_MODE,
+    TEMP_TABLE,
+    UNLOCK_TABLES,
+    USE_DB,
+    USER_LOCK,
+    USERVAR_WRITE,
+    WRITE,
+    XA,
+)
+from sqlproxy.sql.classify import classify
+from sqlproxy.sql.extract import prepare_body, prepare_name, use_database
+from sqlproxy.wire.constants import (
+    COM_INIT_DB,
+    SERVER_STATUS_ANSI_QUOTES,
+    SERVER_STATUS_AUTOCOMMIT,
+    SERVER_STATUS_IN_TRANS,
+    SERVER_STATUS_NO_BACKSLASH_ESCAPES,
+)
+
+# Facts of a statement that change what is known of the session once it has succeeded.
+EFFECTS: Final = (
+    SESSION | TEMP_TABLE | LOCK_TABLES | UNLOCK_TABLES | USER_LOCK | XA | HANDLER | USERVAR_WRITE | NEXT_TRX | USE_DB
+)
+_TELLING: Final = (
+    SERVER_STATUS_IN_TRANS | SERVER_STATUS_AUTOCOMMIT | SERVER_STATUS_NO_BACKSLASH_ESCAPES | SERVER_STATUS_ANSI_QUOTES
+)
+# Character sets whose trail bytes may look like a quote or a backslash.
+MULTIBYTE_CHARSETS: Final = (b"big5", b"cp932", b"gb18030", b"gbk", b"sjis")
+_PIN_REASONS: Final = {
+    TEMP_TABLE: "a temporary table",
+    LOCK_TABLES: "LOCK TABLES",
+    USER_LOCK: "GET_LOCK",
+    XA: "an XA transaction",
+    HANDLER: "an open HANDLER",
+}
+
+
+class SessionState:
+    """One session's knowledge. ``context`` is what routing looks at; ``mode`` how the lexer reads text."""
+
+    def __init__(self, database: bytes, max_history: int, multibyte: bool = False) -> None:
+        self.database = database
+        self.max_history = max_history
+        self.context = RouteContext()
+        self.mode = MODE_MULTIBYTE if multibyte else 0
+        self.status = SERVER_STATUS_AUTOCOMMIT  # the telling bits of the newest status flags
+        self.history = History()
+        self.pins: dict[str, str] = {}  # what → sentence
+        self.next_transaction = b""  # payload of a SET TRANSACTION not yet used up
+        self.written = 0  # statements so far that may have changed data
+        self.written_on = ""
+        self.statements: dict[int, PreparedStatement] = {}
+        self.last_statement = 0
+        self._text_statements: dict[bytes, int] = {}  # classification of PREPARE … FROM texts
+
+    @property
+    def in_transaction(self) -> bool:
+        """A transaction is open."""
+        return bool(self.context.transaction)
+
+    def text_statement(self, payload: bytes) -> int | None:
+        """The classification of what a text EXECUTE runs, None when that is not known."""
+        name = prepare_name(payload, 1, self.mode)
+        return self._text_statements.get(name.lower()) if name else None
+
+    def completed(self, server: str, mask: int, status: int, failed: bool, command: bytes) -> None:
+        """Take in a completed statement: who answered, with which status flags, and what it was (a payload).
+
+        ``status`` is of no meaning when ``failed``.
+        """
+        if mask & WRITE:
+            self.written += 1
+            self.written_on = server
+        if not failed:
+            if mask & EFFECTS:
+                self._effects(server, mask, command)
+            self.status = status & _TELLING
+            self._follow_modes(status)
+        if self.next_transaction and not mask & (SESSION | NEXT_TRX):
+            self.next_transaction = b""
+        self._refresh(server)
+
+    def needs(self, mask: int, status: int, server: str) -> bool:
+        """Whether ``completed`` has anything to do; the data path asks first."""
+        return bool(
+            mask & (EFFECTS | WRITE)
+            or (status & _TELLING) != self.status
+            or server != self.context.last
+            or self.next_transaction
+        )
+
+    def pin(self, what: str, reason: str, server: str) -> None:
+        """Tie the session to a server, the only one that has this state."""
+        self.pins.setdefault(what, reason)
+        self._refresh(server)
+
+    def unpin(self, what: str) -> None:
+        """This tie is gone."""
+        self.pins.pop(what, None)
+
+    def lose_transaction(self) -> None:
+        """The open transaction is gone with its server; what follows begins anew."""
+        self.status &= ~SERVER_STATUS_IN_TRANS
+        self._refresh(self.context.last)
+
+    def reset(self) -> None:
+        """As COM_RESET_CONNECTION leaves a connection: no variables, statements, locks, tables, transaction."""
+        self.status = SERVER_STATUS_AUTOCOMMIT
+        self.history.clear()
+        self.pins.clear()
+        self.statements.clear()
+        self.next_transaction = b""
+        self._text_statements.clear()
+        self.mode &= MODE_MULTIBYTE
+        self._refresh(self.context.last)
+
+    def _refresh(self, server: str) -> None:
+        self.context = RouteContext(
+            transaction=server if self.status & SERVER_STATUS_IN_TRANS else "",
+            pinned=(self.context.pinned or server) if self.pins else "",
+            pin_reason=", ".join(self.pins.values()),
+            last=server,
+            autocommit=bool(self.status & SERVER_STATUS_AUTOCOMMIT),
+            next_transaction=bool(self.next_transaction),
+        )
+
+    def _follow_modes(self, status: int) -> None:
+        """MariaDB tells both modes in its status flags, MySQL only NO_BACKSLASH_ESCAPES."""
+        mode = self.mode & (MODE_MULTIBYTE | MODE_ANSI_QUOTES)
+        if status & SERVER_STATUS_NO_BACKSLASH_ESCAPES:
+            mode |= MODE_NO_BACKSLASH_ESCAPES
+        if status & SERVER_STATUS_ANSI_QUOTES:
+            mode |= MODE_ANSI_QUOTES
+        self.mode = mode
+
+    def _effects(self, server: str, mask: int, payload: bytes) -> None:
+        for bit, reason in _PIN_REASONS.items():
+            if mask & bit:
+                self.pins.setdefault(reason, f"{reason} on {server}")
+        if mask & UNLOCK_TABLES:
+            self.pins.pop("LOCK TABLES", None)
+        if mask & NEXT_TRX:
+            self.next_transaction = payload
+        elif mask & MULTI and mask & EFFECTS & ~UNLOCK_TABLES:
+            self.pins.setdefault("multi", f"session state set among several statements on {server}")
+        elif mask & SESSION:
+            self._remember(server, mask, payload)
+        elif mask & USERVAR_WRITE:
+            self.pins.setdefault("variable", f"a user variable set by a query on {server}")
+
+    def _remember(self, server: str, mask: int, payload: bytes) -> None:
+        if mask & USE_DB:
+            self._changed_database(payload)
+        if mask & SQL_MODE:
+            self.mode = self.mode & ~MODE_ANSI_QUOTES | (MODE_ANSI_QUOTES if b"ansi" in payload.lower() else 0)
+        if mask & SET_CHARSET:
+            multibyte = any(name in payload.lower() for name in MULTIBYTE_CHARSETS)
+            self.mode = self.mode & ~MODE_MULTIBYTE | (MODE_MULTIBYTE if multibyte else 0)
+        if mask & (PREPARE_TEXT | DEALLOCATE_TEXT):
+            self._changed_text_statement(mask, payload)
+        if not is_replayable(mask, payload, self.mode):
+            self.pins.setdefault("value", f"a variable set from a value that only {server} knows")
+            return
+        literal = bool(mask & (LITERAL_ONLY | USE_DB | DEALLOCATE_TEXT))
+        self.history.append(key_of(mask, payload, self.mode), payload, literal, bool(mask & DEALLOCATE_TEXT))
+        if len(self.history) > self.max_history:
+            self.pins.setdefault("history", f"more than {self.max_history} session statements, all on {server}")
+
+    def _changed_database(self, payload: bytes) -> None:
+        if payload[0] == COM_INIT_DB:
+            self.database = payload[1:]
+        else:
+            self.database = use_database(payload, 1, self.mode) or self.database
+
+    def _changed_text_statement(self, mask: int, payload: bytes) -> None:
+        name = prepare_name(payload, 1, self.mode)
+        if name is None:
+            return
+        self._text_statements.pop(name.lower(), None)
+        if mask & PREPARE_TEXT:
+            body = prepare_body(payload, 1, self.mode)
+            self._text_statements[name.lower()] = WRITE if body is None else classify(body, 0, self.mode)

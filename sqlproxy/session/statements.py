@@ -1,0 +1,143 @@
+"""COM_STMT_*: prepared statements whose ids the client sees once and every backend has its own of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlproxy.errors import PacketTooLarge, ServerLost, SqlproxyError
+from sqlproxy.session.acquire import acquire
+from sqlproxy.session.backend import Backend
+from sqlproxy.session.prepared import (
+    LAST_PREPARED,
+    BackendStatement,
+    PreparedStatement,
+    check_long_data,
+    execute_on,
+    long_data_on,
+    reply_kind,
+    statement_id,
+    with_id,
+)
+from sqlproxy.sql.bits import (
+    LAST,
+    NEXT_TRX,
+    SESSION,
+    TARGETS,
+    USERVAR_WRITE,
+    WRITE,
+)
+from sqlproxy.sql.classify import classify
+from sqlproxy.wire.constants import ER_UNKNOWN_STMT_HANDLER
+from sqlproxy.wire.framing import payload_of
+from sqlproxy.wire.response import PREPARE, ROWS, SINGLE
+
+if TYPE_CHECKING:
+    from sqlproxy.session.session import Session
+
+
+async def prepare(session: Session, command: bytes) -> None:
+    """Prepare where the statement would run now; other backends follow when it first runs there."""
+    payload = payload_of(command)
+    mask = executable_mask(classify(payload, 1, session.state.mode))
+    while True:
+        backend = await acquire(session, mask)
+        try:
+            reply = await backend.call(payload, PREPARE, session.service.config.failover_timeout)
+            break
+        except ServerLost:
+            if session.state.in_transaction or session.state.pins:
+                raise
+    state = session.state
+    state.last_statement += 1
+    number = state.last_statement
+    tracker = backend.tracker
+    state.statements[number] = PreparedStatement(number, payload, mask, tracker.parameters, tracker.columns)
+    backend.statements[number] = BackendStatement(tracker.statement_id)
+    session.client.write(with_id(reply, number))
+    session.idle()
+
+
+def executable_mask(mask: int) -> int:
+    """What a prepared statement is when it runs: session statements have no text to replay, so the primary runs them.
+
+    A SET through the binary protocol changes state on one backend only; the session is pinned by it.
+    """
+    return mask & ~(TARGETS | NEXT_TRX) | WRITE | USERVAR_WRITE if mask & SESSION else mask
+
+
+def _find(session: Session, command: bytes, where: str) -> PreparedStatement:
+    number = statement_id(command)
+    if number == LAST_PREPARED:
+        number = session.state.last_statement
+    statement = session.state.statements.get(number)
+    if statement is None:
+        raise SqlproxyError(
+            f"Unknown prepared statement handler ({number}) given to {where}", code=ER_UNKNOWN_STMT_HANDLER
+        )
+    return statement
+
+
+async def execute(session: Session, command: bytes) -> None:
+    """Run a statement where its text belongs, preparing it there first if that backend does not know it."""
+    statement = _find(session, command, "EXECUTE")
+    backend = await acquire(session, statement.mask)
+    target = backend.statements.get(statement.number) or await _prepare_again(session, backend, statement)
+    for payload in statement.long_data:
+        backend.write(long_data_on(target, payload))
+    packet = execute_on(statement, target, command)
+    session.executing(statement)
+    session.stream(backend, packet, reply_kind(command), statement.mask)
+
+
+async def _prepare_again(session: Session, backend: Backend, statement: PreparedStatement) -> BackendStatement:
+    await backend.call(statement.payload, PREPARE, session.service.config.connect_timeout)
+    if backend.tracker.parameters != statement.parameters:
+        raise SqlproxyError(f"server {backend.server} sees other parameters in this statement; prepare it again")
+    target = BackendStatement(backend.tracker.statement_id)
+    backend.statements[statement.number] = target
+    return target
+
+
+async def fetch(session: Session, command: bytes) -> None:
+    """Read on from an open cursor, which only the server that opened it has."""
+    statement = _find(session, command, "FETCH")
+    backend = session.backends.get(statement.cursor)
+    target = backend.statements.get(statement.number) if backend is not None else None
+    if backend is None or target is None:
+        raise SqlproxyError(f"The statement ({statement.number}) has no open cursor", code=1421)
+    session.stream(backend, with_id(command, target.number), ROWS, LAST)
+
+
+async def reset(session: Session, command: bytes) -> None:
+    """Forget long data and cursor."""
+    statement = _find(session, command, "RESET")
+    name = statement.cursor
+    statement.reset()
+    backend = session.backends.get(name)
+    target = backend.statements.get(statement.number) if backend is not None else None
+    if backend is None or target is None:
+        session.client.send_ok(command, session.state.status)
+        session.idle()
+        return
+    session.stream(backend, with_id(command, target.number), SINGLE, LAST)
+
+
+async def close(session: Session, command: bytes) -> None:
+    """Forget a statement everywhere; there is no answer."""
+    number = statement_id(command)
+    session.state.statements.pop(number, None)
+    for backend in session.backends.values():
+        backend.close_statement(number)
+    session.idle()
+
+
+async def send_long_data(session: Session, command: bytes) -> None:
+    """Keep a parameter's data until the execution; there is no answer, not even an error."""
+    payload = payload_of(command)
+    check_long_data(payload)
+    statement = session.state.statements.get(statement_id(command))
+    if statement is not None:
+        statement.add_long_data(payload)
+        if statement.long_data_size > session.service.config.max_allowed_packet:
+            raise PacketTooLarge("the parameters sent with COM_STMT_SEND_LONG_DATA exceed max_allowed_packet")
+    session.idle()
