@@ -12,7 +12,7 @@ import struct
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from mysql_mimic.auth import SimpleIdentityProvider
+from mysql_mimic.auth import IdentityProvider
 from mysql_mimic.connection import Connection
 from mysql_mimic.control import LocalControl
 from mysql_mimic.packets import make_binary_resultrow
@@ -39,7 +39,7 @@ class NodeConnection(Connection):  # type: ignore[misc]  # mysql-mimic is not ty
     """The command phase of a client that has logged in. ``serve`` runs it until the client leaves."""
 
     def __init__(self, stream: Packets, session: Session, capabilities: int, users: Mapping[str, str]) -> None:
-        super().__init__(stream, BaseSession(), LocalControl(server_id=1), SimpleIdentityProvider())
+        super().__init__(stream, BaseSession(), LocalControl(server_id=1), IdentityProvider())  # which knows nobody
         self.stream: Packets = stream
         self.sql = session
         self.capabilities = Capabilities(capabilities & CAPABILITIES)

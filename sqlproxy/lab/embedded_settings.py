@@ -35,6 +35,8 @@ async def _set_item(session: SessionState, item: exp.SetItem, parameters: Sequen
     if kind == "TRANSACTION":
         _set_transaction(session, [part.name.upper() for part in item.expressions])
         return
+    if not isinstance(item.this, exp.EQ):
+        raise syntax_error(item.sql(dialect="mysql"))
     left, right = item.this.left, item.this.right
     if isinstance(left, exp.SessionParameter):
         kind = left.text("kind").upper()
@@ -62,7 +64,10 @@ async def _assigned(right: exp.Expr, parameters: Sequence[Any], evaluate: Evalua
     if isinstance(right, exp.Literal | exp.Boolean | exp.Null):
         return None if isinstance(right, exp.Null) else _literal(right)
     written = right.sql(dialect="mysql")
-    values = [parameters[int(number)] for number in re.findall(r":p(\d+)", written)]
+    numbers = [int(number) for number in re.findall(r":p(\d+)", written)]
+    if any(number >= len(parameters) for number in numbers):
+        raise syntax_error(written)  # the client's own text, not a parameter of ours
+    values = [parameters[number] for number in numbers]
     result = await evaluate(f"SELECT {re.sub(r':p[0-9]+', '?', written)}", values)
     return result.rows[0][0] if isinstance(result, Rows) else None
 

@@ -7,6 +7,7 @@ all MySQL databases. System variables, user variables and what SQLite lacks beco
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -18,6 +19,9 @@ from sqlglot.errors import SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from sqlproxy.lab.embedded_errors import sql_error, syntax_error, unsupported
+
+# sqlglot warns of every statement it does not fully know; the client is told by an error.
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 _CALLS: dict[type[exp.Expr], str] = {
     exp.CurrentSchema: "DATABASE",

@@ -104,3 +104,26 @@ async def test_prepare_tells_parameters_and_columns(cluster: EmbeddedCluster) ->
             found.append(struct.unpack("<BIHHxH", answer[4:16])[1:4])
         answer = answer[4 + size :]
     assert found == [(1, 2, 1), (2, 1, 0), (3, 0, 0)]
+
+
+async def test_odd_commands_are_answered_with_errors_and_nothing_is_logged(
+    cluster: EmbeddedCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = [
+        b"\x03",
+        b"\x03set @a=6KD:p0C",
+        b"\x03\xff\xfe",
+        b"\x63",
+        b"\x1c\1\0\0\0\1\0\0\0",
+        b"\x17\x09\0\0\0",
+        b"\x04t\0",
+    ]
+    commands = [packet(0, payload) for payload in odd]
+    answer = await _exchange(port_of(cluster, "n1"), _login(b"root", b""), *commands, packet(0, b"\x01"))
+    answer, codes = answer[11:], []
+    while answer:
+        assert answer[4] == 0xFF
+        codes.append(int.from_bytes(answer[5:7], "little"))
+        answer = answer[4 + int.from_bytes(answer[:3], "little") :]
+    assert codes == [1065, 1064, 1300, 1047, 1047, 1243, 1046]
+    assert caplog.records == []
