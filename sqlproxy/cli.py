@@ -178,9 +178,7 @@ def explain(
         answer = _mapping(AdminClient(admin, token).get("/v1/explain", **query))
     except Unreachable as error:
         print(visible(f"note: {error}; explained from the text alone"), file=sys.stderr)
-        from sqlproxy.admin.explain import explain as from_text
-
-        answer = from_text(sql.encode("utf-8", "surrogateescape"), in_transaction)
+        answer = _explain_text(sql.encode("utf-8", "surrogateescape"), in_transaction)
     if as_json:
         _print_json(answer)
         return
@@ -188,6 +186,17 @@ def explain(
     print(visible(": ".join(str(word) for word in words if word)))
     for rule in _list(answer.get("rules")):
         print(visible(f"- {rule}"))
+
+
+def _explain_text(sql: bytes, in_transaction: bool) -> Mapping[str, object]:
+    """What can be said without a proxy, for a session that has done nothing yet."""
+    from sqlproxy.sql import classify as text
+
+    targets = {text.READ: "replica", text.WRITE: "primary", text.LAST: "last server used", text.SESSION: "any server"}
+    rules = text.explain(sql)
+    if in_transaction:
+        return {"target": "primary", "server": None, "rules": ["a transaction is open: its server answers", *rules]}
+    return {"target": targets[text.target_of(text.classify(sql))], "server": None, "rules": rules}
 
 
 # -- operating ---------------------------------------------------------------------------------------------------

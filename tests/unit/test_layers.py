@@ -59,7 +59,7 @@ NO_ASYNCIO = (
     *(f"monitor/{name}.py" for name in ("base", "changes", "flavours", "galera", "static", "views")),
     *(f"monitor/{name}.py" for name in ("group_replication", "ndb", "replication")),
     *(f"session/{name}.py" for name in ("state", "prepared", "history", "transaction")),
-    *(f"admin/{name}.py" for name in ("access", "clustercheck", "explain", "metrics", "openapi", "routes", "view")),
+    *(f"admin/{name}.py" for name in ("access", "clustercheck", "metrics", "openapi", "routes", "view")),
 )
 
 ONLY_IN = {
