@@ -73,8 +73,6 @@ NAMES: Final = {
     if isinstance(value, int) and name.isupper() and name != "TARGETS" and not name.startswith("MODE_")
 }
 
-__all__ = [name for name in dict(globals()) if name.isupper()]
-
 
 def describe(mask: int) -> str:
     """The names of the bits set in a classification, target first: ``"WRITE LOCKING_READ"``."""

@@ -237,7 +237,7 @@ class Body(Lexer):
     def _is_host(self) -> bool:
         """``name@host``: the account's host rather than a user variable."""
         kind = self.last_kind
-        named = kind == STRING or kind == QUOTED or (kind == WORD and self.last_word == 0)
+        named = kind in (STRING, QUOTED) or (kind == WORD and self.last_word == 0)
         return named and self.start == self.last_stop
 
     def _system_variable_read(self) -> None:

@@ -6,10 +6,10 @@ says the same in sentences.
 
 from sqlproxy.sql import bits
 from sqlproxy.sql.bits import *  # noqa: F403
-from sqlproxy.sql.bits import describe, target_of
-from sqlproxy.sql.statement import Statement, classify
-
-__all__ = ["classify", "describe", "explain", "target_of", *bits.__all__]
+from sqlproxy.sql.bits import describe as describe
+from sqlproxy.sql.bits import target_of as target_of
+from sqlproxy.sql.statement import Statement
+from sqlproxy.sql.statement import classify as classify
 
 # Sentences for the bits that decide a target, in the order of their weight.
 _REASONS = {

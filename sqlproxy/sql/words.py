@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from sqlproxy.sql import bits
 from sqlproxy.sql.bits import READ, SESSION, UNKNOWN, UNSAFE_FUNCTION, WRITE
 from sqlproxy.sql.functions import BARE, NO_SPACE, PAREN_KEYWORDS, READ_ONLY, SPECIAL, VARIABLES
+from sqlproxy.sql.keywords import RESERVED
 
 # How a statement goes on after its first word.
 FORM_PLAIN = 0  # nothing special: note what calls and variables it has
@@ -191,6 +192,7 @@ def _all_words() -> list[str]:
         BARE,
         VARIABLES,
         PAREN_KEYWORDS,
+        RESERVED,
     )
     return ["", *sorted({word for table in tables for word in table})]
 
@@ -226,6 +228,7 @@ CALL_MASKS = by_number(_call_mask(word) for word in WORDS)
 VARIABLE_MASKS = by_number(VARIABLES.get(word, 0) for word in WORDS)
 ACTION_OF = by_number(ACTIONS.get(word, 0) for word in WORDS)
 COMPUTES = by_number(word not in PAREN_KEYWORDS for word in WORDS)
+IS_RESERVED = by_number(word in RESERVED for word in WORDS)
 NEEDS_NO_SPACE = by_number(word in NO_SPACE for word in WORDS)
 
 

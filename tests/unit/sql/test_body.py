@@ -40,7 +40,7 @@ SELECT -1, - 1, --1, a-b, a- -b, !a, ~a, a<=>b, a||b, a&&b, a<<2, a:b FROM t
 SELECT @@version, @@global.max_connections, @@session.sql_mode, @@local.autocommit, @@version_comment LIMIT 1
 SELECT 1 FROM DUAL WHERE a LIKE 'x' ESCAPE '|' AND b REGEXP 'y' AND c BETWEEN (1) AND (2)
 WITH a AS (SELECT 1) SELECT * FROM a
-WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5), m (j, k) AS (SELECT 1, 2) SELECT * FROM n, m
+WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5), m (j, k) AS (SELECT 1, 2) TABLE m
 SELECT * FROM (WITH a (x) AS (SELECT 1) SELECT x FROM a) d
 (SELECT 1)
 ((SELECT 1) UNION (SELECT 2)) LIMIT 1
