@@ -9,10 +9,11 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sqlproxy.accounts import loader
+from sqlproxy.admin.view import plain_version
 from sqlproxy.config import Settings
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.monitor.base import Flavour, Situation, Verdict
@@ -22,7 +23,7 @@ from sqlproxy.topology.model import Address, NodeReport, Role, Server, ServerVie
 
 CLOCK_TOLERANCE = 2.0  # seconds between a server's clock and ours, above what the probe took
 _NOW = "sqlproxy_now"
-_LINTED = ("innodb_flush_log_at_trx_commit", "max_allowed_packet", "read_only", "wait_timeout")
+_FLUSH = "innodb_flush_log_at_trx_commit"
 
 
 class Level(StrEnum):
@@ -47,13 +48,12 @@ class _Questions:
 
     def __init__(self, flavour: Flavour) -> None:
         self._flavour = flavour
-        names = ", ".join(f"'{name}'" for name in _LINTED)
         self.causal = flavour.causal
         self.SETUP = flavour.SETUP
         self.QUERIES = (
             f"SELECT '{_NOW}', UNIX_TIMESTAMP(SYSDATE(6))",
             *flavour.QUERIES,
-            f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})",
+            f"SHOW GLOBAL VARIABLES LIKE '{_FLUSH}'",
         )
 
     def parse(self, rows: Mapping[str, str]) -> object:
@@ -86,27 +86,15 @@ async def _ask(server: Server, settings: Settings, flavour: Flavour) -> NodeRepo
         probe.close()
     if report.error or _NOW not in report.facts:
         return report
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError):  # from here on the fact is the difference
         skew = float(report.facts[_NOW]) - (time.time() - (time.monotonic() - report.at))
-        return _with_fact(report, _NOW, f"{skew:.3f}")
+        return replace(report, facts={**report.facts, _NOW: f"{skew:.3f}"})
     return report
-
-
-def _with_fact(report: NodeReport, name: str, value: str) -> NodeReport:
-    return NodeReport(
-        server=report.server,
-        at=report.at,
-        latency=report.latency,
-        version=report.version,
-        capabilities=report.capabilities,
-        collation=report.collation,
-        facts={**report.facts, name: value},
-    )
 
 
 def _roles(verdict: Verdict, reports: Mapping[str, NodeReport]) -> Iterator[Finding]:
     for view in verdict.servers:
-        version = reports[view.name].version
+        version = plain_version(reports[view.name].version)
         text = view.reason if view.reason.startswith(view.role.value) else f"{view.role.value}: {view.reason}"
         yield Finding(_level(view), view.name, f"{text} (version {version})" if version else text)
 
@@ -135,15 +123,10 @@ def lint(report: NodeReport, settings: Settings) -> Iterator[Finding]:
         if abs(skew) > CLOCK_TOLERANCE + settings.monitor.timeout:
             text = f"its clock is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
             yield Finding(Level.WARN, report.server, text)
-    flush = facts.get("innodb_flush_log_at_trx_commit", "1")
+    flush = facts.get(_FLUSH, "1")
     if flush != "1":
-        text = f"innodb_flush_log_at_trx_commit={flush}: a crash of the whole cluster can lose acknowledged writes"
+        text = f"{_FLUSH}={flush}: a crash of the whole cluster can lose acknowledged writes"
         yield Finding(Level.WARN, report.server, text)
-    packet = facts.get("max_allowed_packet", "")
-    for service in settings.services:
-        if packet.isdigit() and int(packet) < service.max_allowed_packet:
-            text = f"max_allowed_packet={packet} is below the {service.max_allowed_packet} of service {service.name}"
-            yield Finding(Level.WARN, report.server, text)
 
 
 async def _accounts(settings: Settings, servers: Sequence[Server]) -> list[Finding]:

@@ -97,12 +97,17 @@ def _server(config: ServerConfig, snapshot: Snapshot, totals: Mapping[str, int])
         "weight": config.weight,
         "priority": config.priority,
         "zone": config.zone,
-        "version": seen.version,
+        "version": plain_version(seen.version),
         "latency_ms": round(seen.latency * 1000, 3),
         "lag": seen.lag,
         **totals,
         "figures": dict(seen.figures),
     }
+
+
+def plain_version(version: str) -> str:
+    """A server's version without the 5.5.5- that MariaDB puts before it for old replicas."""
+    return version.removeprefix("5.5.5-")
 
 
 def _totals(runtime: Runtime, server: str) -> dict[str, int]:

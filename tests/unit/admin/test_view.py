@@ -29,10 +29,13 @@ def test_a_servers_load_is_the_sum_over_all_services(runtime: Runtime) -> None:
 
 
 def test_a_server_row_carries_configuration_verdict_and_figures(runtime: Runtime) -> None:
-    runtime.show("n1", server_view("n1", Role.PRIMARY, latency=0.0012344, version="10.11", figures={"size": "3"}))
+    runtime.show(
+        "n1",
+        server_view("n1", Role.PRIMARY, latency=0.0012344, version="5.5.5-10.11.19-MariaDB", figures={"size": "3"}),
+    )
     row = view.servers(runtime)[0]
     assert (row["address"], row["priority"], row["primary"]) == ("127.0.0.1:33101", 1, True)
-    assert (row["latency_ms"], row["version"], row["figures"]) == (1.234, "10.11", {"size": "3"})
+    assert (row["latency_ms"], row["version"], row["figures"]) == (1.234, "10.11.19-MariaDB", {"size": "3"})
 
 
 def test_services_show_their_counters_and_those_per_server(runtime: Runtime) -> None:
