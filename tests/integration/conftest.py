@@ -10,6 +10,7 @@ from sqlproxy.errors import SqlproxyError
 from sqlproxy.lab.galera import GaleraLab
 from sqlproxy.lab.install import refuse_used_port, remove_directory
 from sqlproxy.lab.single import SingleServer
+from tests.support.mysql_server import mysql97 as mysql97
 
 
 @pytest.fixture(scope="session")
