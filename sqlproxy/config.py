@@ -7,7 +7,6 @@ of the first ``[[servers]]``; secrets also by ``password_file``.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
@@ -57,16 +56,6 @@ def _as_list(value: object) -> object:
     return value if isinstance(value, list | tuple) else [value]
 
 
-def _is_local(address: Address) -> bool:
-    if address.path or address.host == _LOCAL_NAME:
-        return True
-    try:
-        return ipaddress.ip_address(address.host).is_loopback
-    except ValueError:
-        return False
-
-
-# A float comes from Python code only, in seconds: the file's are read as text (see `parse`).
 Duration = Annotated[float, BeforeValidator(lambda v: v if isinstance(v, float) else parse_duration(v))]
 Period = Annotated[Duration, Field(gt=0)]
 Size = Annotated[int, BeforeValidator(parse_size)]
@@ -213,7 +202,7 @@ class AdminConfig(_Section):
         if bool(self.user) != bool(self.password.get_secret_value()):
             raise ValueError("user and password go together: one of them is empty")
         secret = self.token.get_secret_value() or self.user
-        if self.listen is not None and not _is_local(self.listen) and not secret:
+        if self.listen is not None and not self.listen.is_local and not secret:
             raise ValueError(f"listen: {self.listen} is not loopback, so user and password or a token are needed")
         return self
 

@@ -172,7 +172,7 @@ def _capabilities(server: Server, greeting: Greeting, login: Login) -> int:
 
 def _tls_context(server: Server, greeting: Greeting) -> ssl.SSLContext | None:
     mode = server.tls.mode
-    if mode == "disabled" or server.address.path:
+    if mode == "disabled" or server.address.path or (mode == "preferred" and server.address.is_local):
         return None
     if not greeting.capabilities & CLIENT_SSL:
         if mode == "preferred":

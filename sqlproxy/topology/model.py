@@ -6,6 +6,7 @@ nobody changes one.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -40,6 +41,16 @@ class Address:
     port: int = 0
     path: str = ""
 
+    @property
+    def is_local(self) -> bool:
+        """A unix socket or a loopback address: nobody on the way can listen in."""
+        if self.path or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
@@ -48,7 +59,10 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class ServerTLS:
-    """TLS towards a server. ``mode``: disabled, preferred, required, verify_ca or verify_identity."""
+    """TLS towards a server. ``mode``: disabled, preferred, required, verify_ca or verify_identity.
+
+    "preferred" uses TLS where the server offers it, except on loopback, where it would only cost.
+    """
 
     mode: str = "preferred"
     ca: str = ""
