@@ -22,6 +22,7 @@ cdef class Body(Lexer):
     cdef int depth, with_depth, reads
     cdef bint pending, computed
 
+    cdef void open(self) noexcept
     cdef void begin_part(self) noexcept
     @cython.locals(kind=cython.int, word=cython.int)
     cpdef int take(self) noexcept

@@ -71,13 +71,12 @@ class Body(Lexer):
     literals alone. ``unsafe_start`` and ``unsafe_stop`` bound the first name called that is not known to be read-only.
     """
 
-    def __init__(self, data: bytes, start: int, mode: int) -> None:
-        Lexer.__init__(self, data, start, mode)
+    def open(self) -> None:
         self.word = 0
         self.last_kind = END
         self.last_word = 0
-        self.last_start = start
-        self.last_stop = start
+        self.last_start = self.pos
+        self.last_stop = self.pos
         self.unsafe_start = 0
         self.unsafe_stop = 0
         self.prior_kind = END

@@ -18,6 +18,7 @@ cdef class Digest(Lexer):
     cdef unsigned long long list_hash, row_hash, group_hash, token_hash
     cdef bint unary
 
+    cdef void open(self) noexcept
     @cython.locals(kind=cython.int, ended=cython.bint)
     cpdef void run(self) noexcept
     cpdef bytes text(self)

@@ -23,15 +23,14 @@ MASK = 0xFFFFFFFFFFFFFFFF
 class Digest(Lexer):
     """Writes the shape of one text into ``out`` and ``hash``; ``run`` once."""
 
-    def __init__(self, data: bytes, start: int, mode: int) -> None:
-        Lexer.__init__(self, data, start, mode)
+    def open(self) -> None:
         self.out = bytearray(LIMIT)
         self.length = 0
         self.hash = FNV_OFFSET
         self.last = END  # kind of the token written last; literals are PLACEHOLDER
         self.last_word = 0
-        self.last_start = start
-        self.last_stop = start
+        self.last_start = self.pos
+        self.last_stop = self.pos
         self.list_length = -1  # where the list of literals being read begins, -1: none
         self.list_hash = 0
         self.row_length = -1  # the end of the group before that list, -1: none

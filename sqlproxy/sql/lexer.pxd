@@ -14,8 +14,8 @@ cdef class Lexer:
     cdef readonly int mode, kind, inside
     cdef readonly bint mixed, hint
 
+    cdef void open(self) noexcept
     @cython.locals(p=cython.Py_ssize_t, end=cython.Py_ssize_t, c=cython.int, k=cython.int)
-
     cpdef int advance(self) except -9
     cdef int peek(self, Py_ssize_t offset) noexcept
     cdef int _emit(self, int kind, Py_ssize_t pos) noexcept

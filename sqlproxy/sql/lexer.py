@@ -69,6 +69,10 @@ class Lexer:
         self.inside = 0
         self.mixed = False
         self.hint = False
+        self.open()
+
+    def open(self) -> None:
+        """Set up what a subclass adds; one method instead of a chain of initialisers, which cost more than a parse."""
 
     def advance(self) -> int:
         """Skip white space and comments; return the kind of the token found there."""

@@ -3,7 +3,7 @@ cimport cython
 cdef int LONGEST, SLOT_COUNT
 cdef unsigned short SLOTS[8192]
 cdef unsigned short OFFSETS[1024]
-cdef bytes TEXTS
+cdef const unsigned char *TEXTS
 
 @cython.locals(h=cython.Py_ssize_t)
 

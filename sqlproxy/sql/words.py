@@ -268,7 +268,7 @@ def _build() -> tuple[list[int], list[int], bytes]:
 _TABLE = _build()
 SLOTS = _TABLE[0]
 OFFSETS = _TABLE[1]
-TEXTS = _TABLE[2]
+TEXTS = _TABLE[2]  # _TABLE keeps them alive: compiled, this is a pointer
 
 
 def lookup(s: bytes, start: int, stop: int) -> int:
