@@ -3,7 +3,7 @@ import cython
 cdef int _QUERY, _PREPARE, _ROWS_ONLY, _SINGLE, _TEXT, _CURSOR
 cdef int _FIRST, _COLUMNS, _COLUMNS_EOF, _ROWS, _PARAMETERS, _PARAMETERS_EOF, _DONE, _UPLOAD
 cdef int _MORE_RESULTS, _OUT_PARAMS, _CURSOR_EXISTS, _PROGRESS
-cdef Py_ssize_t _HEADER, _MAX, _HEAD
+cdef Py_ssize_t _HEADER, _MAX, _HEAD, _OK_LENGTH
 
 cdef class ResponseTracker:
     cdef public bint deprecate_eof
@@ -15,6 +15,8 @@ cdef class ResponseTracker:
     cdef public int columns
     cdef public int parameters
     cdef public bint upload
+    cdef public object checksum
+    cdef public object insert_id
     cdef int _kind
     cdef int _state
     cdef int _left
@@ -22,14 +24,17 @@ cdef class ResponseTracker:
     cdef bint _continued
     cdef bint _last
     cdef bint _out_params
+    cdef bint _volatile
     cdef bytes _carry
 
     cpdef begin(self, int kind)
     cpdef resume_upload(self)
     @cython.locals(carried=Py_ssize_t, end=Py_ssize_t)
     cpdef Py_ssize_t feed(self, bytes chunk) except -2
-    @cython.locals(size=Py_ssize_t, pos=Py_ssize_t, step=Py_ssize_t, length=Py_ssize_t)
+    @cython.locals(size=Py_ssize_t, pos=Py_ssize_t, step=Py_ssize_t, length=Py_ssize_t, mark=Py_ssize_t)
     cdef Py_ssize_t _walk(self, bytes chunk) except -2
+    cdef int _hash(self, bytes chunk, Py_ssize_t mark, Py_ssize_t end) except -1
+    cdef int _leave_out(self, bytes chunk, Py_ssize_t mark, Py_ssize_t pos, Py_ssize_t length) except -1
     @cython.locals(length=Py_ssize_t, start=Py_ssize_t)
     cdef Py_ssize_t _whole_rows(self, bytes chunk, Py_ssize_t pos, Py_ssize_t size) except -1
     cdef bint _is_plain(self, bytes chunk, Py_ssize_t pos) except -1

@@ -9,9 +9,10 @@ MariaDB's ``Materialized_cursor::send_result_set_metadata`` for cursors, whose r
 ``Protocol_binary::send_parameters`` for OUT parameters; MariaDB's ``net_send_progress_packet``.
 """
 
-from typing import Final
+from typing import Final, Protocol
 
 from sqlproxy.errors import ServerProtocolError
+from sqlproxy.wire.codec import read_lenenc
 from sqlproxy.wire.constants import (
     HEADER,
     MAX_PAYLOAD,
@@ -52,7 +53,14 @@ _DONE: Final = 6
 _UPLOAD: Final = 7
 
 _HEAD: Final = 23  # bytes of an OK packet that hold all up to its warnings, at most
+_OK_LENGTH: Final = 7  # of an OK packet at least; an EOF packet has 5
 _PROGRESS: Final = 0xFFFF  # the code of an ERR packet in which MariaDB reports progress; the reply goes on
+
+
+class Hash(Protocol):
+    """What a checksum must do; hashlib's objects do."""
+
+    def update(self, data: bytes, /) -> None: ...
 
 
 class ResponseTracker:
@@ -61,6 +69,10 @@ class ResponseTracker:
     After that: ``status`` the last status flags seen, ``error`` the code of an ERR packet that ended the reply or 0,
     ``first`` the first byte of the reply, ``rows`` the number of packets counted as rows; for PREPARE also
     ``statement_id``, ``columns`` and ``parameters``. ``upload`` is True while the server waits for a local file.
+
+    ``checksum``, when set to a hash object after ``begin``, is fed with everything in the reply that another server
+    would answer alike: definitions, rows, errors, affected rows and insert ids, but no status flags or warning counts.
+    ``insert_id`` is then the id in the last OK packet.
     """
 
     def __init__(self, deprecate_eof: bool) -> None:
@@ -73,6 +85,8 @@ class ResponseTracker:
         self.columns = 0
         self.parameters = 0
         self.upload = False
+        self.checksum: Hash | None = None
+        self.insert_id = 0
         self._kind = QUERY
         self._state = _DONE
         self._left = 0  # definitions still to come
@@ -80,6 +94,7 @@ class ResponseTracker:
         self._continued = False  # the next packet continues the one before
         self._last = False  # the packet being skipped ends the reply
         self._out_params = False  # this result set holds OUT parameters; an OK follows it whatever its end says
+        self._volatile = False  # the packet being skipped is left out of the checksum
         self._carry = b""
 
     def begin(self, kind: int) -> None:
@@ -88,6 +103,8 @@ class ResponseTracker:
         self.first = -1
         self.rows = 0
         self.upload = False
+        self.checksum = None
+        self._volatile = False
         self._kind = kind
         self._state = _ROWS if kind == _ROWS_ONLY else _FIRST
         self._skip = 0
@@ -122,16 +139,22 @@ class ResponseTracker:
     def _walk(self, chunk: bytes) -> int:
         size = len(chunk)
         pos = 0
+        mark = 0  # what the checksum has not seen yet begins here
         while True:
             if self._skip:
                 step = self._skip if self._skip < size - pos else size - pos
                 self._skip -= step
                 pos += step
                 if self._skip:
+                    self._hash(chunk, mark, pos)
                     return -1
+            if self._volatile:
+                self._volatile = False
+                mark = pos
             if self._last and not self._continued:
                 self._last = False
                 self._state = _DONE
+                self._hash(chunk, mark, pos)
                 return pos
             if self._state == _ROWS and not self._continued and self.first >= 0:
                 pos = self._whole_rows(chunk, pos, size)
@@ -139,15 +162,24 @@ class ResponseTracker:
                 raise ServerProtocolError("the server sent bytes that belong to no reply")
             # a header alone decides nothing, unless the packet is a continuation or empty
             if size - pos < _HEADER or (size - pos == _HEADER and not self._is_plain(chunk, pos)):
+                self._hash(chunk, mark, pos)
                 self._carry = chunk[pos:]
                 return -1
             length = chunk[pos] | chunk[pos + 1] << 8 | chunk[pos + 2] << 16
             if not self._continued and not self._packet(chunk, pos + _HEADER, length, size):
+                self._hash(chunk, mark, pos)
                 self._carry = chunk[pos:]
                 return -1
+            if self._volatile and self.checksum is not None:
+                self._leave_out(chunk, mark, pos, length)
             self._continued = length == _MAX
             pos += _HEADER
             self._skip = length
+
+    def _hash(self, chunk: bytes, mark: int, end: int) -> None:
+        """Feed the checksum with a stretch of the reply, unless it lies in a packet that is left out."""
+        if self.checksum is not None and not self._volatile and end > mark:
+            self.checksum.update(chunk[mark:end])
 
     def _whole_rows(self, chunk: bytes, pos: int, size: int) -> int:
         """The position after the rows that lie whole in ``chunk`` and need no second look; a short cut of ``_walk``."""
@@ -262,6 +294,7 @@ class ResponseTracker:
         if size - start < 5:
             return False
         self.status = chunk[start + 3] | chunk[start + 4] << 8
+        self._volatile = True
         # A procedure's own cursors set the flag too, even for what follows the CALL in a text query; but a cursor for
         # the client comes alone.
         if self._kind == _CURSOR and self.status & (_CURSOR_EXISTS | _MORE_RESULTS) == _CURSOR_EXISTS:
@@ -336,8 +369,20 @@ class ResponseTracker:
         self._end_of_result(chunk[start], chunk[start + 3] | chunk[start + 4] << 8)
         return True
 
+    def _leave_out(self, chunk: bytes, mark: int, pos: int, length: int) -> None:
+        """Hash what came before the packet at ``pos``; of an OK packet only affected rows and insert id count."""
+        if self.checksum is None:
+            return
+        if pos > mark:
+            self.checksum.update(chunk[mark:pos])
+        if length >= _OK_LENGTH and (chunk[pos + _HEADER] == 0 or self.deprecate_eof):
+            affected, after = read_lenenc(chunk, pos + _HEADER + 1)
+            self.insert_id, _ = read_lenenc(chunk, after)
+            self.checksum.update(b"OK %d %d" % (affected, self.insert_id))
+
     def _end_of_result(self, head: int, status: int) -> None:
         self._note_first(head)
+        self._volatile = True
         self.status = status
         if (status & _MORE_RESULTS or self._out_params) and (self._kind == _QUERY or self._kind == _CURSOR):
             self._out_params = False
