@@ -1,29 +1,45 @@
-# make run: try it. make test: everything CI runs. make install: only install.
+# make run: try it. make test: everything CI runs. make install: only install. make help: the rest.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
 
-.PHONY: run install dev ext check unit integration test test-deps clean
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run install dev ext check unit integration test test-deps lab clean
+
+help:
+	@echo "make run          install into $(VENV) and start the proxy on three simulated Galera nodes, with its dashboard"
+	@echo "make install      only install: $(BIN)/sqlproxy"
+	@echo "make lab          a real local Galera cluster with the proxy in front (needs the packages of make test-deps)"
+	@echo "make test         everything: check, unit tests compiled and uncompiled, integration tests on real servers"
+	@echo "make check        formatting, lint and types"
+	@echo "make unit         unit tests, compiled and uncompiled: no database, no root"
+	@echo "make integration  tests on real MariaDB, Galera and MySQL servers"
+	@echo "make test-deps    install the servers and tools that tests need (root, Debian or Ubuntu)"
+	@echo "make clean        remove $(VENV) and everything built"
 
 run: install
-	$(BIN)/sqlproxy demo
+	@$(BIN)/sqlproxy demo
 
-install: $(VENV)/.runtime
-$(VENV)/.runtime: pyproject.toml setup.py
-	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: apt-get install python3 python3-venv"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable .
+install: $(RUNTIME)
+$(RUNTIME): pyproject.toml setup.py
+	@.ci/make-venv $(PYTHON) $(VENV)
+	@echo "installing sqlproxy into $(VENV), with its compiled core if there is a compiler …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@.ci/say-core $(BIN)/python
 	@touch $@
 
-dev: $(STAMP)
-$(STAMP): pyproject.toml setup.py
-	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: apt-get install python3 python3-venv"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable ".[dev]"
-	@touch $@ $(VENV)/.runtime
+dev: $(DEV)
+$(DEV): pyproject.toml setup.py
+	@.ci/make-venv $(PYTHON) $(VENV)
+	@echo "installing sqlproxy and its development tools into $(VENV) …"
+	@SQLPROXY_SKIP_EXT=1 $(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@ $(RUNTIME)
 
 ext: dev
+	@.ci/need-compiler $(BIN)/python
 	SQLPROXY_REQUIRE_EXT=1 $(BIN)/python setup.py -q build_ext --inplace
 
 check: dev
@@ -32,17 +48,23 @@ check: dev
 	$(BIN)/mypy
 
 unit: ext
-	$(BIN)/pytest -q tests/unit
-	SQLPROXY_PURE=1 $(BIN)/pytest -q tests/unit
+	$(BIN)/pytest tests/unit tests/fuzz
+	SQLPROXY_PURE=1 $(BIN)/pytest tests/unit
+
+integration: test-deps ext
+	$(BIN)/pytest tests/integration
 
 test-deps:
-	.ci/install-servers
+	@.ci/install-servers
+	@.ci/install-mysql
 
-integration: ext test-deps
-	$(BIN)/pytest -q tests/integration
+# The compiler comes with the servers' packages, so they are first; the slowest tests are last.
+test: test-deps check unit integration
 
-test: check unit integration
+lab: install
+	@.ci/install-servers
+	@$(BIN)/sqlproxy demo --galera
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info
 	find sqlproxy -name '*.so' -delete -o -name '*.c' -delete

@@ -22,7 +22,8 @@ class _PureFinder(MetaPathFinder):
         spec = PathFinder.find_spec(name, path)  # type: ignore[arg-type]
         if spec is None or spec.origin is None or not spec.origin.endswith(".so"):
             return None
-        source = spec.origin.split(".", 1)[0] + ".py"
+        folder, _, file = spec.origin.rpartition("/")
+        source = f"{folder}/{file.split('.', 1)[0]}.py"  # framing.cpython-311-x86_64-linux-gnu.so
         return spec_from_file_location(name, source, loader=SourceFileLoader(name, source))
 
 
