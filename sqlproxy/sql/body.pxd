@@ -15,12 +15,23 @@ cdef unsigned long long VARIABLE_MASKS[1024]
 
 
 cdef class Body(Lexer):
+    # What take() copies one after the other does not lie side by side: the C compiler would move both at once, and
+    # reading two fields just written one by one stalls the processor.
     cdef readonly unsigned long long mask
-    cdef readonly int word, last_kind, last_word, prior_kind, prior_word
-    cdef readonly Py_ssize_t unsafe_start, unsafe_stop
-    cdef Py_ssize_t last_start, last_stop
-    cdef int depth, with_depth, reads
-    cdef bint pending, computed
+    cdef Py_ssize_t last_start
+    cdef readonly Py_ssize_t unsafe_start
+    cdef Py_ssize_t last_stop
+    cdef readonly Py_ssize_t unsafe_stop
+    cdef readonly int word
+    cdef int depth
+    cdef readonly int last_kind
+    cdef int with_depth
+    cdef readonly int last_word
+    cdef int reads
+    cdef readonly int prior_kind
+    cdef bint pending
+    cdef readonly int prior_word
+    cdef bint computed
 
     cdef void open(self) noexcept
     cdef void begin_part(self) noexcept

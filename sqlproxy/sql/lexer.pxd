@@ -5,6 +5,7 @@ cdef int MODE_ANSI_QUOTES, MODE_MULTIBYTE, MODE_NO_BACKSLASH_ESCAPES
 cdef int C_LETTER, C_DIGIT, C_SPACE, C_PUNCTUATION, C_SPECIAL, C_BAD
 cdef int CERTAIN, UNCERTAIN
 cdef unsigned char CLASSES[256]
+cdef unsigned char ORDINARY[256]
 
 
 cdef class Lexer:

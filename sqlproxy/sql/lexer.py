@@ -49,6 +49,8 @@ def _class_of(byte: int) -> int:
 
 
 CLASSES = [_class_of(byte) for byte in range(256)]
+# Bytes that need no thought inside quotes, whatever the quote and the mode.
+ORDINARY = [int(byte < 0x81 and chr(byte) not in "'\"`\\") for byte in range(256)]
 
 
 class Lexer:
@@ -235,7 +237,11 @@ class Lexer:
         end = self.end
         escape = 0 if self.mode & MODE_NO_BACKSLASH_ESCAPES else 0x5C
         multibyte = self.mode & MODE_MULTIBYTE
-        while p < end:
+        while True:
+            while p < end and ORDINARY[s[p]]:
+                p += 1
+            if p >= end:
+                return -1
             c = s[p]
             if c == quote:
                 if p + 1 >= end or s[p + 1] != quote:
@@ -249,7 +255,6 @@ class Lexer:
                     return -1
             else:
                 p += 1
-        return -1
 
     def _identifier(self, p: int, quote: int) -> int:
         """The offset after the closing quote of a quoted identifier, or -1."""
