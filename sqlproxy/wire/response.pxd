@@ -34,7 +34,7 @@ cdef class ResponseTracker:
     @cython.locals(size=Py_ssize_t, pos=Py_ssize_t, step=Py_ssize_t, length=Py_ssize_t, mark=Py_ssize_t)
     cdef Py_ssize_t _walk(self, bytes chunk) except -2
     cdef int _hash(self, bytes chunk, Py_ssize_t mark, Py_ssize_t end) except -1
-    cdef int _leave_out(self, bytes chunk, Py_ssize_t mark, Py_ssize_t pos, Py_ssize_t length) except -1
+    cdef object _leave_out(self, bytes chunk, Py_ssize_t mark, Py_ssize_t pos, Py_ssize_t length)
     @cython.locals(length=Py_ssize_t, start=Py_ssize_t)
     cdef Py_ssize_t _whole_rows(self, bytes chunk, Py_ssize_t pos, Py_ssize_t size) except -1
     cdef bint _is_plain(self, bytes chunk, Py_ssize_t pos) except -1
