@@ -1,9 +1,8 @@
 """Which functions may run on a replica, and what calling the others means.
 
-Sources: ``information_schema.SQL_FUNCTIONS`` of MariaDB 10.11 plus the functions its grammar knows as keywords
-(sql/sql_yacc.yy: ``function_call_keyword``, ``function_call_nonkeyword``, ``function_call_conflict``), MariaDB
-11.x release notes (vectors, JSON_SCHEMA_VALID, …), and the MySQL 8.4 and 9.x manuals, "Built-In Function and
-Operator Reference". Left out are plain names that only old servers know and people give to stored functions
+Holds all of ``information_schema.SQL_FUNCTIONS`` of MariaDB 10.11 (compared with a server), what its grammar knows as
+keywords, and functions of MariaDB 11 and MySQL 8 and 9 (not yet compared with those servers or their manuals).
+Left out are plain names that only old servers know and people give to stored functions
 (DISTANCE, X, AREA, CONTAINS: MySQL 5.7; TO_DATE, TRUNC: MariaDB 12). A function that stands in neither table may
 be stored or loadable and may write: it runs on the primary.
 

@@ -1,7 +1,6 @@
 """The reserved words of MySQL 8.4 and MariaDB 10.11: never names unless quoted, so digests may change their case.
 
-Sources: MySQL 8.4 manual, "Keywords and Reserved Words"; MariaDB, "Reserved Words". Words that only one of them
-reserves are here too when they are unlikely names.
+Only digests use them, for letter case; the list has not been compared with the servers' own.
 """
 
 from typing import Final
