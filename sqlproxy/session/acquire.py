@@ -26,21 +26,24 @@ class LossTold(SqlproxyError):
     """The statement was answered with what became of the transaction or the pin before it; nothing is left to do."""
 
 
-async def acquire(session: Session, mask: int) -> Backend:
+async def acquire(session: Session, mask: int, position: int | None = None) -> Backend:
     """A backend that may take a statement of classification ``mask`` now, current in every respect.
+
+    A transaction that was lost is replayed first. ``position``: replay the session's history only up to there, for
+    the replay of a transaction.
 
     Raises NoServerAvailable after ``failover_timeout``, LossTold when the session's transaction or pinned state was
     lost, ServerError when a server refuses the login.
     """
     failed = _Failed(session)
     while True:
-        _tell_loss(session, mask)
+        await _settle_loss(session, mask)
         decision = failed.route(mask)
         refused = _why_not(session, mask, decision)
         if not refused:
             try:
                 backend = await backend_for(session, decision.server)
-                await _make_current(session, backend, mask)
+                await _make_current(session, backend, position)
             except ServerLost as error:
                 failed.add(decision.server, error.message)
                 continue
@@ -91,13 +94,20 @@ class _Failed:
         self._names.clear()
 
 
-def _tell_loss(session: Session, mask: int) -> None:
+async def _settle_loss(session: Session, mask: int) -> None:
+    """Make good what was lost since the last statement. Raises LossTold when that cannot be done."""
     loss = session.take_loss()
     if loss is None:
         return
     outcome, reason = loss
-    if outcome is Outcome.TRANSACTION_LOST and mask & ROLLBACK and not mask & COMMIT:
-        outcome = Outcome.TRANSACTION_GONE
+    if outcome is Outcome.TRANSACTION_LOST:
+        if mask & ROLLBACK and not mask & COMMIT:
+            outcome = Outcome.TRANSACTION_GONE
+        else:
+            refused = await session.replay(reason)
+            if not refused:
+                return
+            reason = f"{reason}, and {refused}"
     session.tell_loss((outcome, reason))
     raise LossTold(reason)
 
@@ -134,7 +144,8 @@ async def backend_for(session: Session, name: str) -> Backend:
         raise ServerError(f"server {name} has its max_connections = {server.max_connections}", code=ER_CON_COUNT_ERROR)
     login = session.login
     current = Login(login.credentials, login.capabilities, login.collation, session.state.database, login.attrs)
-    backend = await connect(server, stats, current, service.config.connect_timeout)
+    async with service.while_usable(name):
+        backend = await connect(server, stats, current, service.config.connect_timeout)
     view = service.snapshot.server(name)
     if view is None or not view.usable:
         backend.close()
@@ -144,11 +155,14 @@ async def backend_for(session: Session, name: str) -> Backend:
     return backend
 
 
-async def _make_current(session: Session, backend: Backend, mask: int) -> None:
+async def _make_current(session: Session, backend: Backend, position: int | None) -> None:
     """Replay what the backend has missed and let its server catch up. Raises ServerLost when it cannot."""
     state = session.state
     limit = session.service.config.connect_timeout
+    target = state.history.position if position is None else position
     for entry in state.history.since(backend.applied):
+        if entry.number > target:
+            break
         try:
             await backend.call(entry.payload, QUERY if entry.payload[0] == COM_QUERY else SINGLE, limit)
         except ServerError as error:
@@ -160,7 +174,7 @@ async def _make_current(session: Session, backend: Backend, mask: int) -> None:
                     sqlstate=error.sqlstate,
                 ) from None
         backend.applied = entry.number
-    backend.applied = state.history.position
+    backend.applied = max(backend.applied, target)
     if state.next_transaction and backend.server != state.context.last:
         await backend.call(state.next_transaction, QUERY, limit)
     await _catch_up(session, backend)

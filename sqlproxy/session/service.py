@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.accounts.registry import AccountRegistry
 from sqlproxy.accounts.throttle import Throttle
 from sqlproxy.config import ServiceConfig
+from sqlproxy.errors import ServerLost
 from sqlproxy.routing.base import Router
 from sqlproxy.routing.readconn import ReadConn
 from sqlproxy.routing.readwritesplit import ReadWriteSplit
@@ -121,6 +123,7 @@ class Service:
         self._stale_after = stale_after
         self._publisher = publisher
         self._changed = asyncio.Event()
+        self._openings: dict[asyncio.Timeout, str] = {}  # connections being opened, to the servers named
         self.routing = self.make_router()
         self._unsubscribe = publisher.subscribe(self._on_snapshot)
         self._on_snapshot(publisher.snapshot, publisher.snapshot)
@@ -153,12 +156,32 @@ class Service:
             return False
         return True
 
+    @asynccontextmanager
+    async def while_usable(self, server: str) -> AsyncIterator[None]:
+        """Give up what is awaited inside, as ServerLost, when a snapshot takes the server out of use.
+
+        A server that dies may still accept connections, which it never greets.
+        """
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._openings[limit] = server
+                try:
+                    yield
+                finally:
+                    self._openings.pop(limit, None)
+        except TimeoutError:
+            view = self.snapshot.server(server)
+            raise ServerLost(f"server {server} went out of use: {view.reason if view else 'not configured'}") from None
+
     def _on_snapshot(self, snapshot: Snapshot, previous: Snapshot) -> None:
         self.snapshot = self._restrict(snapshot)
         event, self._changed = self._changed, asyncio.Event()
         event.set()
         unusable = {view.name: view.reason for view in self.snapshot.servers if not view.usable}
         leaving = {view.name for view in self.snapshot.servers if view.usable and not view.readable}
+        for limit in [limit for limit, server in self._openings.items() if server in unusable]:
+            del self._openings[limit]
+            limit.reschedule(asyncio.get_running_loop().time())
         for session in [s for s in self.registry.sessions.values() if s.service is self]:
             session.on_snapshot(unusable, leaving)
 
