@@ -174,6 +174,11 @@ class ServiceConfig(_Section):
     servers: list[str] = []  # names; empty: all
     causal_reads: Literal["none", "session"] = "session"
     causal_reads_timeout: Period = 10.0
+    transaction_replay: bool = True
+    transaction_replay_max_size: Size = 1 << 20
+    transaction_replay_attempts: int = Field(default=5, ge=1)
+    transaction_replay_timeout: Duration = 30.0
+    transaction_replay_checksum: Literal["full", "result_only", "no_insert_id"] = "full"
     primary_accepts_reads: bool = False  # reads use the primary too while replicas exist
     failover_timeout: Duration = 30.0
     login_timeout: Period = 10.0

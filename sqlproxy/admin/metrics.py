@@ -37,6 +37,9 @@ _SERVICE_COUNTERS = {
     "reads_retried": ("sqlproxy_service_reads_retried", "Reads run again on another server."),
     "primary_waits": ("sqlproxy_service_primary_waits", "Statements that had to wait for a primary."),
     "outcomes_unknown": ("sqlproxy_service_outcomes_unknown", "Writes whose outcome the client was told is unknown."),
+    "transactions_replayed": ("sqlproxy_service_transactions_replayed", "Transactions brought back on another server."),
+    "replay_mismatches": ("sqlproxy_service_replay_mismatches", "Replays given up because an answer differed."),
+    "conflicts_retried": ("sqlproxy_service_conflicts_retried", "Statements and transactions run again after a 1213."),
     "transactions_lost": ("sqlproxy_service_transactions_lost", "Open transactions lost with their server."),
 }
 

@@ -7,6 +7,7 @@ chunk to the session. Slow paths ``await call(...)``, which collects the whole r
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import Protocol, cast
 
 from sqlproxy.errors import ServerError, ServerLost, ServerProtocolError
@@ -54,6 +55,7 @@ class Backend(asyncio.Protocol):
         self.reason = ""  # why it was given up
         self._transport: asyncio.Transport | None = None
         self._collected: list[bytes] | None = None  # a reply being collected by ``call``
+        self._discards = False  # only the reply's checksum is wanted
         self._waiter: asyncio.Future[bytes] | None = None
         self._packets: asyncio.Queue[bytes | None] | None = asyncio.Queue()  # only while logging in
         self._login_buffer = b""
@@ -129,9 +131,34 @@ class Backend(asyncio.Protocol):
             raise last_error(reply)
         return reply
 
+    async def repeat(self, packet: bytes, kind: int, timeout: float, counts: int) -> bytes:
+        """Run a whole command again and give the checksum of its reply; an ERR packet is a reply like any other.
+
+        Raises ServerLost as ``call``.
+        """
+        if self.closed:
+            raise ServerLost(f"server {self.server}: {self.reason}")
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._collected = []
+        self._discards = True
+        self.send(packet, kind)
+        checksum = hashlib.blake2b(digest_size=16)
+        self.tracker.checksum, self.tracker.counts = checksum, counts
+        try:
+            async with asyncio.timeout(timeout):
+                await self._waiter
+        except TimeoutError:
+            self.abort(f"no answer within {timeout:g}s")
+            raise ServerLost(f"server {self.server}: {self.reason}") from None
+        finally:
+            self._collected = self._waiter = None
+            self._discards = False
+        return checksum.digest()
+
     def _collect(self, chunk: bytes, done: bool) -> None:
         assert self._collected is not None
-        self._collected.append(chunk)
+        if not self._discards:
+            self._collected.append(chunk)
         if done and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(b"".join(self._collected))
 

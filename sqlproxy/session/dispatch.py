@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +29,7 @@ from sqlproxy.wire.response import QUERY, ROWS, SINGLE, TEXT
 if TYPE_CHECKING:
     from sqlproxy.session.session import Session
 
+CONFLICT_PAUSE: Final = 0.02  # seconds at most
 _REPLICATION: Final = {
     c.COM_BINLOG_DUMP: "COM_BINLOG_DUMP",
     c.COM_BINLOG_DUMP_GTID: "COM_BINLOG_DUMP_GTID",
@@ -49,6 +52,12 @@ async def run(session: Session, command: bytes) -> None:
         return
     except ServerLost as error:
         _lost_while_collecting(session, error)
+
+
+async def run_after_conflict(session: Session, command: bytes) -> None:
+    """Run a command again after error 1213, a little later so that the other transaction gets through."""
+    await asyncio.sleep(random.uniform(0.001, CONFLICT_PAUSE))
+    await run(session, command)
 
 
 def _lost_while_collecting(session: Session, error: ServerLost) -> None:
@@ -106,6 +115,7 @@ async def _reset_connection(session: Session, command: bytes) -> None:
             session.backends.pop(backend.server, None)
         backend.statements.clear()
     session.state.reset()
+    session.log.clear()
     for backend in session.backends.values():
         backend.applied = session.state.history.position
     session.client.send_ok(command, session.state.status)

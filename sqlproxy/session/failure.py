@@ -17,6 +17,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
+from sqlproxy.session.transaction import MAY_COMMIT
 from sqlproxy.sql.bits import (
     BEGIN,
     BEGIN_READ_ONLY,
@@ -59,12 +60,25 @@ def after_loss(mask: int, *, in_transaction: bool, pinned: bool, forwarded: bool
     if pinned:
         return Outcome.PIN_LOST
     if in_transaction:
-        if mask & COMMIT:
+        if mask & MAY_COMMIT:
             return Outcome.UNKNOWN
         return Outcome.TRANSACTION_GONE if mask & ROLLBACK else Outcome.TRANSACTION_LOST
     if mask & _HARMLESS and not mask & CALL:
         return Outcome.RUN_AGAIN
     return Outcome.UNKNOWN
+
+
+def after_conflict(mask: int, *, in_transaction: bool, pinned: bool) -> Outcome:
+    """Error 1213 on Galera: certification failed or a replicated transaction went first; nothing of it was applied.
+
+    A whole transaction, or an autocommit statement that is one transaction, can be run again.
+    """
+    if pinned:
+        return Outcome.FORWARD
+    if in_transaction:
+        return Outcome.TRANSACTION_LOST
+    several = mask & (MAY_COMMIT & ~COMMIT)
+    return Outcome.FORWARD if several else Outcome.RUN_AGAIN
 
 
 def after_error(code: int, text: bytes, mask: int, *, in_transaction: bool, pinned: bool) -> Outcome:

@@ -11,17 +11,22 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.routing.causal import needs_sync
-from sqlproxy.session import dispatch, failure
+from sqlproxy.session import dispatch, failure, replay
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.connect import Login
 from sqlproxy.session.failure import Outcome
 from sqlproxy.session.prepared import PreparedStatement, execute_on, reply_kind, statement_id
+from sqlproxy.session.replay import COUNTS, new_checksum
 from sqlproxy.session.state import SessionState
+from sqlproxy.session.transaction import Step, TransactionLog, begins_anew
 from sqlproxy.sql.bits import (
+    BEGIN,
+    BEGIN_READ_ONLY,
     EXECUTE_TEXT,
     KILL,
     UNKNOWN,
@@ -31,6 +36,7 @@ from sqlproxy.sql.classify import classify
 from sqlproxy.wire.constants import (
     COM_QUERY,
     COM_STMT_EXECUTE,
+    COM_STMT_FETCH,
     CR_SERVER_LOST,
     ER_LOCK_DEADLOCK,
     HEADER,
@@ -39,7 +45,7 @@ from sqlproxy.wire.constants import (
 )
 from sqlproxy.wire.framing import UploadReader, payload_of
 from sqlproxy.wire.packets import parse_err
-from sqlproxy.wire.response import QUERY
+from sqlproxy.wire.response import CURSOR, QUERY
 
 if TYPE_CHECKING:
     from sqlproxy.session.client import Client
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sqlproxy.session")
 
+_OPENS: Final = BEGIN | BEGIN_READ_ONLY
 _SLOW: Final = KILL | EXECUTE_TEXT  # facts that need more than forwarding
 
 
@@ -72,10 +79,17 @@ class Session:
         self._current: Backend | None = None
         self._command = b""  # as the client sent it, for running it again
         self._mask = 0
+        self._kind = QUERY
         self._executing: PreparedStatement | None = None
         self._forwarded = False
         self._held = b""  # the beginning of a reply not yet known to be fit for the client
         self._loss: tuple[Outcome, str] | None = None  # what the next statement has to be told
+        self.log = TransactionLog(service.config.transaction_replay_max_size)
+        self.counts = COUNTS[service.config.transaction_replay_checksum]
+        self._records = service.config.transaction_replay
+        self._recording = False  # the statement at hand may belong to a transaction
+        self._before = (0, b"")  # history position and SET TRANSACTION in force when it was sent
+        self._conflicts = 0  # times the command at hand was run again after error 1213
         self._task: asyncio.Task[None] | None = None
 
     # -- the fast path
@@ -84,6 +98,7 @@ class Session:
         """Run a whole command (headers included); ``busy`` until its reply is complete."""
         self._command = command
         self.deadline = 0.0
+        self._conflicts = 0
         self.statements += 1
         self.service.stats.statements += 1
         code = command[HEADER]
@@ -144,6 +159,7 @@ class Session:
         self.busy = True
         self._current = backend
         self._mask = mask
+        self._kind = kind
         self._forwarded = False
         if mask & WRITE:
             backend.stats.writes += 1
@@ -152,6 +168,12 @@ class Session:
         else:
             backend.stats.reads += 1
         backend.send(command, kind)
+        context = self.state.context
+        self._recording = self._records and bool(context.transaction or mask & _OPENS or not context.autocommit)
+        if self._recording:
+            self._before = (self.state.history.position, self.state.next_transaction)
+            backend.tracker.checksum = new_checksum()
+            backend.tracker.counts = self.counts
 
     def on_reply(self, backend: Backend, chunk: bytes, done: bool) -> None:
         """Relay a chunk of the reply; hold back what may turn out to be an error worth hiding."""
@@ -180,7 +202,10 @@ class Session:
         tracker = backend.tracker
         status = tracker.status
         failed = tracker.error != 0
+        statement = self._executing
+        long_data: tuple[bytes, ...] = ()
         if self._executing is not None:
+            long_data = tuple(self._executing.long_data)
             self._executing.reset()
             if not failed and status & SERVER_STATUS_CURSOR_EXISTS:
                 self._executing.cursor = backend.server
@@ -188,8 +213,45 @@ class Session:
         if state.needs(self._mask, status, backend.server):
             state.completed(backend.server, self._mask, status, failed, payload_of(self._command))
             backend.applied = state.history.position
+        if self._recording:
+            self._record(backend, statement, long_data)
         self._current = None
         self.idle()
+
+    def _record(self, backend: Backend, statement: PreparedStatement | None, long_data: tuple[bytes, ...]) -> None:
+        """Keep the completed statement if a transaction is open now."""
+        state, tracker = self.state, backend.tracker
+        if tracker.error == ER_LOCK_DEADLOCK:
+            state.lose_transaction()  # the server has rolled all of it back
+        if not state.in_transaction:
+            self.log.clear()
+            return
+        if not (self.log.steps or self.log.reason) or begins_anew(self._mask):
+            self.log.begin(*self._before)
+        checksum = tracker.checksum
+        if not isinstance(checksum, blake2b):
+            self.log.forbid("a part of it was not recorded")
+            return
+        types = statement.types if statement is not None else b""
+        digest, kind = checksum.digest(), self._kind
+        self.log.record(Step(self._command, kind, self._mask, digest, tracker.insert_id, statement, types, long_data))
+        if kind == CURSOR or self._command[HEADER] == COM_STMT_FETCH:
+            self.log.forbid("it has read through a cursor")
+
+    async def replay(self, reason: str) -> str:
+        """Bring back the transaction lost for ``reason``; "" when it is open again, else why it is not."""
+        if self.state.pins:
+            return f"the session is pinned: {self.state.context.pin_reason}"
+        if not self.log.replayable:
+            return self.log.reason or "it was not recorded"
+        refused = await replay.replay(self, reason)
+        if refused:
+            self.log.clear()
+        return refused
+
+    def give_up(self, backend: Backend) -> None:
+        """Drop a connection whose state is not worth keeping."""
+        self._drop(backend)
 
     def idle(self) -> None:
         """Ready for the next command."""
@@ -201,6 +263,7 @@ class Session:
 
     def _begin_upload(self, backend: Backend) -> None:
         self.uploading = UploadReader()
+        self.log.forbid("it has loaded a local file")
         rest = self.client.take_rest()
         if rest:
             self.upload(rest)
@@ -227,6 +290,8 @@ class Session:
         code = backend.tracker.error
         if failure.is_evidence(code, text):
             self.service.evidence(backend.server, f"error {code} from a session")
+        if code == ER_LOCK_DEADLOCK and self._on_conflict(backend):
+            return True
         outcome = failure.after_error(
             code,
             text,
@@ -239,6 +304,23 @@ class Session:
         self._drop(backend)
         self._current = None
         self._resolve(outcome, backend.server, text.decode(errors="replace"))
+        return True
+
+    def _on_conflict(self, backend: Backend) -> bool:
+        """Error 1213 on Galera; True when the statement or its transaction is run again."""
+        state = self.state
+        outcome = failure.after_conflict(self._mask, in_transaction=state.in_transaction, pinned=bool(state.pins))
+        budget = self.service.config.transaction_replay_attempts
+        if outcome is Outcome.FORWARD or not self._records or self._conflicts >= budget:
+            return False
+        if self.service.snapshot.causal != "galera" or (state.in_transaction and not self.log.replayable):
+            return False
+        self._conflicts += 1
+        self.service.stats.conflicts_retried += 1
+        self._executing = self._current = None
+        if state.in_transaction:
+            self._loss = (Outcome.TRANSACTION_LOST, f"a conflict on {backend.server} rolled it back")
+        self._start(dispatch.run_after_conflict)
         return True
 
     def on_lost(self, backend: Backend, reason: str) -> None:
@@ -266,6 +348,11 @@ class Session:
             self._executing = None
             self.service.stats.reads_retried += 1
             self.avoid = (self.service.snapshot.number, server)
+            self._start(dispatch.run)
+            return
+        if outcome is Outcome.TRANSACTION_LOST and self.log.replayable:
+            self._executing = None
+            self._loss = (outcome, f"server {server} was lost ({reason})")
             self._start(dispatch.run)
             return
         if outcome is Outcome.CLOSE:
@@ -404,6 +491,7 @@ class Session:
             self._drop(backend)
         self.login = login
         self.state = SessionState(login.database, self.service.config.max_session_history, multibyte)
+        self.log.clear()
 
     def limit_wait(self, seconds: float) -> None:
         """What is waited for from now on, is waited for no longer than this."""

@@ -129,6 +129,11 @@ class SessionState:
         self.status &= ~SERVER_STATUS_IN_TRANS
         self._refresh(self.context.last)
 
+    def resume_transaction(self, server: str) -> None:
+        """The lost transaction is open again, there."""
+        self.status |= SERVER_STATUS_IN_TRANS
+        self._refresh(server)
+
     def reset(self) -> None:
         """As COM_RESET_CONNECTION leaves a connection: no variables, statements, locks, tables, transaction."""
         self.status = SERVER_STATUS_AUTOCOMMIT

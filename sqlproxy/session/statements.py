@@ -45,8 +45,7 @@ async def prepare(session: Session, command: bytes) -> None:
             reply = await backend.call(payload, PREPARE, session.service.config.failover_timeout)
             break
         except ServerLost:
-            if session.state.in_transaction or session.state.pins:
-                raise
+            continue  # acquire says what became of a transaction or a pin
     state = session.state
     state.last_statement += 1
     number = state.last_statement
@@ -81,7 +80,7 @@ async def execute(session: Session, command: bytes) -> None:
     """Run a statement where its text belongs, preparing it there first if that backend does not know it."""
     statement = _find(session, command, "EXECUTE")
     backend = await acquire(session, statement.mask)
-    target = backend.statements.get(statement.number) or await _prepare_again(session, backend, statement)
+    target = backend.statements.get(statement.number) or await prepare_again(session, backend, statement)
     for payload in statement.long_data:
         backend.write(long_data_on(target, payload))
     packet = execute_on(statement, target, command)
@@ -89,7 +88,8 @@ async def execute(session: Session, command: bytes) -> None:
     session.stream(backend, packet, reply_kind(command), statement.mask)
 
 
-async def _prepare_again(session: Session, backend: Backend, statement: PreparedStatement) -> BackendStatement:
+async def prepare_again(session: Session, backend: Backend, statement: PreparedStatement) -> BackendStatement:
+    """Prepare a known statement on a backend that does not have it. Raises SqlproxyError when it differs there."""
     await backend.call(statement.payload, PREPARE, session.service.config.connect_timeout)
     if backend.tracker.parameters != statement.parameters:
         raise SqlproxyError(f"server {backend.server} sees other parameters in this statement; prepare it again")

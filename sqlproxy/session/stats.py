@@ -44,14 +44,17 @@ class ServiceStats:
 
     __slots__ = (
         "client_errors",
+        "conflicts_retried",
         "logins_failed",
         "outcomes_unknown",
         "primary_waits",
         "reads_retried",
+        "replay_mismatches",
         "sessions",
         "sessions_total",
         "statements",
         "transactions_lost",
+        "transactions_replayed",
         "unknown_statements",
     )
 
@@ -66,6 +69,9 @@ class ServiceStats:
         self.primary_waits = 0  # statements that had to wait for a primary
         self.outcomes_unknown = 0
         self.transactions_lost = 0
+        self.transactions_replayed = 0
+        self.replay_mismatches = 0
+        self.conflicts_retried = 0  # statements and transactions run again after error 1213
 
     def as_dict(self) -> dict[str, int]:
         """Name to value, for the admin side."""

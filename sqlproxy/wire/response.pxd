@@ -17,6 +17,7 @@ cdef class ResponseTracker:
     cdef public bint upload
     cdef public object checksum
     cdef public object insert_id
+    cdef public int counts
     cdef int _kind
     cdef int _state
     cdef int _left

@@ -1,0 +1,118 @@
+"""Runs a lost transaction again on another server and compares every reply with what the client has seen."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+from typing import TYPE_CHECKING, Final
+
+from sqlproxy.errors import ServerError, ServerLost, SqlproxyError
+from sqlproxy.session import acquire, statements
+from sqlproxy.session.backend import Backend
+from sqlproxy.session.prepared import execute_on, long_data_on
+from sqlproxy.session.transaction import Step
+from sqlproxy.wire.constants import (
+    COM_QUERY,
+    ER_LOCK_DEADLOCK,
+    ER_LOCK_WAIT_TIMEOUT,
+    ER_SERVER_SHUTDOWN,
+    ER_UNKNOWN_COM_ERROR,
+)
+from sqlproxy.wire.framing import payload_of
+from sqlproxy.wire.response import QUERY
+
+if TYPE_CHECKING:
+    from sqlproxy.session.session import Session
+
+log = logging.getLogger("sqlproxy.session")
+
+_INSERT: Final = re.compile(rb"\s*(insert|replace)\b", re.IGNORECASE)
+_TRY_AGAIN: Final = (ER_LOCK_DEADLOCK, ER_LOCK_WAIT_TIMEOUT, ER_SERVER_SHUTDOWN, ER_UNKNOWN_COM_ERROR)
+# How much of an OK packet a checksum takes in, by the option's name.
+COUNTS: Final = {"full": 2, "no_insert_id": 1, "result_only": 0}
+
+
+class Mismatch(SqlproxyError):
+    """A statement was answered differently than before."""
+
+
+async def replay(session: Session, reason: str) -> str:
+    """Bring the session's lost transaction back on a server; "" when it is there, else why not, in a clause.
+
+    A server lost on the way, or a conflict there, is tried again up to ``transaction_replay_attempts`` times.
+    """
+    config = session.service.config
+    for _ in range(config.transaction_replay_attempts):
+        session.state.lose_transaction()
+        try:
+            async with asyncio.timeout(config.transaction_replay_timeout):
+                await _once(session)
+        except TimeoutError:
+            return f"its replay took longer than {config.transaction_replay_timeout:g}s"
+        except Mismatch as error:
+            return error.message
+        except ServerLost as error:
+            session.take_loss()
+            reason = error.message
+            continue
+        except ServerError as error:
+            return f"its replay was refused: {error.message}"
+        session.service.stats.transactions_replayed += 1
+        log.info("session %d: transaction replayed on %s", session.number, session.state.context.transaction)
+        return ""
+    return f"its replay failed {config.transaction_replay_attempts} times: {reason}"
+
+
+async def _once(session: Session) -> None:
+    steps = session.log.steps
+    backend = await acquire.acquire(session, steps[0].mask, session.log.position)
+    try:
+        if session.log.prelude:
+            await backend.call(session.log.prelude, QUERY, session.service.config.connect_timeout)
+        for number, step in enumerate(steps, 1):
+            await _repeat(session, backend, step, number)
+    except SqlproxyError:
+        session.give_up(backend)
+        raise
+    backend.applied = session.state.history.position
+    session.state.resume_transaction(backend.server)
+
+
+async def _repeat(session: Session, backend: Backend, step: Step, number: int) -> None:
+    """Run one step and compare. Raises Mismatch, or ServerLost for what is worth another attempt."""
+    if step.insert_id:
+        await _force_insert_id(session, backend, step)
+    packet = await _packet(session, backend, step)
+    digest = await backend.repeat(packet, step.kind, session.service.config.transaction_replay_timeout, session.counts)
+    if digest == step.digest:
+        return
+    if backend.tracker.error in _TRY_AGAIN:
+        raise ServerLost(f"error {backend.tracker.error} on {backend.server}")
+    session.service.stats.replay_mismatches += 1
+    raise Mismatch(f"statement {number} of it was answered differently by {backend.server}")
+
+
+async def _packet(session: Session, backend: Backend, step: Step) -> bytes:
+    statement = step.statement
+    if statement is None:
+        return step.command
+    target = backend.statements.get(statement.number) or await statements.prepare_again(session, backend, statement)
+    for payload in step.long_data:
+        backend.write(long_data_on(target, payload))
+    statement.types = step.types
+    return execute_on(statement, target, step.command)
+
+
+async def _force_insert_id(session: Session, backend: Backend, step: Step) -> None:
+    """Galera nodes hand out different ids; the one the client has seen must come again."""
+    text = payload_of(step.command) if step.statement is None else step.statement.payload
+    if _INSERT.match(text, 1):
+        payload = bytes((COM_QUERY,)) + b"SET INSERT_ID=%d" % step.insert_id
+        await backend.call(payload, QUERY, session.service.config.connect_timeout)
+
+
+def new_checksum() -> hashlib.blake2b:
+    """The hash of one reply: 128 bits."""
+    return hashlib.blake2b(digest_size=16)
