@@ -1,7 +1,8 @@
 """Which of several servers takes a read: least current operations, by weight.
 
-As MaxScale's ``slave_selection_criteria=least_current_operations``, with weights. A tie goes to the server the session
-used last, so that idle sessions hold few connections; otherwise to the one that took the smallest share so far.
+As MaxScale's ``slave_selection_criteria=least_current_operations``, with weights. Among servers that are equally idle
+the one the session used last is taken, so that sessions hold few connections; otherwise the one that took the smallest
+share so far.
 """
 
 from __future__ import annotations
@@ -28,15 +29,24 @@ def read_candidates(
 
 
 def pick(candidates: Sequence[tuple[str, int]], loads: Mapping[str, Load], last: str) -> str:
-    """The name of the candidate with the least load; "" when there is none."""
+    """The name of the candidate to read from; "" when there is none.
+
+    Servers that have room compete: those on which one more statement weighs no more than it would on the best one.
+    Among them the session's last one wins, then the one with the smallest share so far, so that weights hold at any
+    load: by operations alone an idle heavy server would leave nothing to a light one.
+    """
     if len(candidates) == 1:
         return candidates[0][0]
+    limit = min([(loads[name].operations + 1) / weight for name, weight in candidates], default=0.0)
     best = ""
-    best_score = best_share = 0.0
+    best_share = 0.0
     for name, weight in candidates:
         load = loads[name]
-        score = (load.operations + 1) / weight
-        share = -1.0 if name == last else load.reads / weight
-        if not best or score < best_score or (score == best_score and share < best_share):
-            best, best_score, best_share = name, score, share
+        if load.operations / weight >= limit:
+            continue
+        if name == last:
+            return name
+        share = load.reads / weight
+        if not best or share < best_share:
+            best, best_share = name, share
     return best

@@ -32,5 +32,6 @@ class ReadConn:
         if any(name == context.last for name, _ in candidates):
             return Decision(context.last, "the session stays on its server")
         name = pick(candidates, loads, "")
-        reason = f"this service uses a server of role {self._role}" if name else "no server is readable"
-        return Decision(name, reason)
+        if not name:
+            return Decision("", describe_absence(snapshot, "readable"))
+        return Decision(name, f"this service uses a server of role {self._role}")

@@ -32,6 +32,7 @@ class ReadWriteSplit:
         self._candidates: tuple[tuple[str, int], ...] = ()
         self._usable: frozenset[str] = frozenset()
         self._to_primary = Decision("", "")
+        self._to_nobody = Decision("", "", True)
         self._reads: dict[str, Decision] = {}
 
     def route(self, mask: int, context: RouteContext, snapshot: Snapshot, loads: Mapping[str, Load]) -> Decision:
@@ -54,6 +55,7 @@ class ReadWriteSplit:
         self._usable = frozenset(view.name for view in snapshot.servers if view.usable)
         reason = "a write, or not known to be a read: the primary" if snapshot.primary else describe_absence(snapshot)
         self._to_primary = Decision(snapshot.primary or "", reason)
+        self._to_nobody = Decision("", describe_absence(snapshot, "readable"), True)
         self._reads = {name: Decision(name, "a read: least current operations", True) for name, _ in self._candidates}
 
     def _bound(self, context: RouteContext) -> Decision:
@@ -63,7 +65,7 @@ class ReadWriteSplit:
 
     def _read(self, context: RouteContext, loads: Mapping[str, Load]) -> Decision:
         name = pick(self._candidates, loads, context.last)
-        return self._reads[name] if name else Decision("", "no server is readable", True)
+        return self._reads[name] if name else self._to_nobody
 
     def _session_statement(self, context: RouteContext, loads: Mapping[str, Load]) -> Decision:
         if context.last in self._usable:
@@ -73,7 +75,7 @@ class ReadWriteSplit:
         return self._read(context, loads)
 
 
-def describe_absence(snapshot: Snapshot) -> str:
-    """Why there is no primary, server by server."""
+def describe_absence(snapshot: Snapshot, wanted: str = "primary") -> str:
+    """Why there is no server of the kind wanted, server by server."""
     reasons = "; ".join(f"{view.name}: {view.reason}" for view in snapshot.servers)
-    return f"no server is primary ({reasons})" if reasons else "no server has been probed yet"
+    return f"no server is {wanted} ({reasons})" if reasons else "no server has been probed yet"
