@@ -1,4 +1,4 @@
-"""Servers fail under load: nothing acknowledged is lost, reads see no error, writes only that the outcome is unknown."""
+"""Servers fail under load: nothing acknowledged is lost, reads see no error, writes at most an unknown outcome."""
 
 from __future__ import annotations
 
