@@ -11,8 +11,9 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Final, cast
 
-from sqlproxy.errors import ProtocolError, SqlproxyError
+from sqlproxy.errors import PacketTooLarge, ProtocolError, SqlproxyError
 from sqlproxy.session import login
+from sqlproxy.session.skipping import Skipping
 from sqlproxy.session.sockets import close_quietly, read_exactly
 from sqlproxy.wire import codec
 from sqlproxy.wire.constants import (
@@ -276,6 +277,9 @@ class Client(asyncio.Protocol):
     def _protocol_error(self, error: ProtocolError) -> None:
         self.service.stats.client_errors += 1
         log.warning("client %s: %s", self.host, error.message)
+        if isinstance(error, PacketTooLarge) and self._transport is not None:
+            self._transport.set_protocol(Skipping(self, error, self._reader.take_rest()))
+            return
         self.write(codec.packet(1, err_packet(error.code, error.sqlstate, error.message)))
         self.close()
 

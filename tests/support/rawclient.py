@@ -70,7 +70,7 @@ class RawClient:
     the first bytes of all packets of the login after the greeting, "<" from the server and ">" to it.
     """
 
-    def __init__(self, port: int, capabilities: int = BASE, *, timeout: float = 20.0) -> None:
+    def __init__(self, port: int, capabilities: int = BASE, *, timeout: float = 10.0) -> None:
         self.socket: socket.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self.capabilities = capabilities
         self.seq = 0
