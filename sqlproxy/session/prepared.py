@@ -19,7 +19,7 @@ LAST_PREPARED = 0xFFFFFFFF  # MariaDB: the statement prepared last
 _ID = 1  # offset of the id in a payload
 _AFTER_ID = 5
 _BITMAP = 10  # id, flags (1), iteration count (4)
-_LONG_DATA_HEAD = 7  # command, id, parameter number
+LONG_DATA_HEAD = 7  # command, id, parameter number
 
 
 class PreparedStatement:
@@ -43,10 +43,11 @@ class PreparedStatement:
         self.long_data_size = 0
         self.cursor = ""
 
-    def add_long_data(self, payload: bytes) -> None:
-        """Keep a COM_STMT_SEND_LONG_DATA payload until the execution."""
-        self.long_data.append(payload)
+    def add_long_data(self, payload: bytes, limit: int) -> None:
+        """Keep a COM_STMT_SEND_LONG_DATA payload until the execution; beyond ``limit`` bytes only count it."""
         self.long_data_size += len(payload)
+        if self.long_data_size <= limit:
+            self.long_data.append(payload)
 
     def reset(self) -> None:
         """Forget long data and cursor, as COM_STMT_RESET does."""
@@ -126,9 +127,3 @@ def _with_types(statement: PreparedStatement, target: BackendStatement, payload:
 def long_data_on(target: BackendStatement, payload: bytes) -> bytes:
     """A kept COM_STMT_SEND_LONG_DATA for a backend."""
     return codec.packet(0, payload[:_ID] + target.number.to_bytes(4, "little") + payload[_AFTER_ID:])
-
-
-def check_long_data(payload: bytes) -> None:
-    """Raises ProtocolError when the payload is too short to name a parameter."""
-    if len(payload) < _LONG_DATA_HEAD:
-        raise ProtocolError("malformed packet: COM_STMT_SEND_LONG_DATA without a parameter number")

@@ -9,9 +9,9 @@ from sqlproxy.session.acquire import acquire
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.prepared import (
     LAST_PREPARED,
+    LONG_DATA_HEAD,
     BackendStatement,
     PreparedStatement,
-    check_long_data,
     execute_on,
     long_data_on,
     reply_kind,
@@ -79,6 +79,9 @@ def _find(session: Session, command: bytes, where: str) -> PreparedStatement:
 async def execute(session: Session, command: bytes) -> None:
     """Run a statement where its text belongs, preparing it there first if that backend does not know it."""
     statement = _find(session, command, "EXECUTE")
+    if statement.long_data_size > session.service.config.max_allowed_packet:
+        statement.reset()
+        raise PacketTooLarge("the parameters sent with COM_STMT_SEND_LONG_DATA exceed max_allowed_packet")
     backend = await acquire(session, statement.mask)
     target = backend.statements.get(statement.number) or await prepare_again(session, backend, statement)
     for payload in statement.long_data:
@@ -132,12 +135,13 @@ async def close(session: Session, command: bytes) -> None:
 
 
 async def send_long_data(session: Session, command: bytes) -> None:
-    """Keep a parameter's data until the execution; there is no answer, not even an error."""
+    """Keep a parameter's data until the execution; there is no answer, not even an error.
+
+    What is malformed is ignored, as servers do; the execution says when it was too much.
+    """
     payload = payload_of(command)
-    check_long_data(payload)
-    statement = session.state.statements.get(statement_id(command))
-    if statement is not None:
-        statement.add_long_data(payload)
-        if statement.long_data_size > session.service.config.max_allowed_packet:
-            raise PacketTooLarge("the parameters sent with COM_STMT_SEND_LONG_DATA exceed max_allowed_packet")
+    if len(payload) >= LONG_DATA_HEAD:
+        statement = session.state.statements.get(statement_id(command))
+        if statement is not None:
+            statement.add_long_data(payload, session.service.config.max_allowed_packet)
     session.idle()

@@ -122,6 +122,24 @@ def test_long_data_for_an_unknown_statement_is_not_answered(proxy: Proxy) -> Non
         assert client.value("SELECT 'next'") == b"next"
 
 
+def test_too_much_long_data_is_told_at_the_execution(proxy: Proxy) -> None:
+    with logged_in(proxy.port) as client:
+        number, _ = client.prepare("REPLACE INTO blobs VALUES (?, ?)")
+        for _ in range(5):
+            client.send(long_data(number, 1, b"x" * 15 * MIB))
+        assert client.value("SELECT 'no answer so far'") == b"no answer so far"
+        assert said(insert(client, number))[0] == c.ER_NET_PACKET_TOO_LARGE
+        client.send(long_data(number, 1, b"fits"))
+        as_ok(insert(client, number))
+
+
+def test_malformed_long_data_is_not_answered(proxy: Proxy) -> None:
+    with logged_in(proxy.port) as client:
+        for size in range(7):
+            client.send(long_data(1, 0, b"")[: size or 1])
+        assert client.value("SELECT 'next'") == b"next"
+
+
 def test_a_command_beyond_the_proxys_limit_is_error_1153(proxy: Proxy) -> None:
     with logged_in(proxy.port) as client:
         client.send(bytes((c.COM_QUERY,)) + b"x" * 80 * MIB)
