@@ -14,7 +14,7 @@ from sqlproxy.errors import ServerError, ServerLost, ServerProtocolError
 from sqlproxy.session.prepared import BackendStatement
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.wire import codec
-from sqlproxy.wire.constants import COM_QUIT, COM_STMT_CLOSE, HEADER
+from sqlproxy.wire.constants import COM_QUIT, COM_STMT_CLOSE, HEADER, SERVER_STATUS_AUTOCOMMIT
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.packets import parse_err
 from sqlproxy.wire.response import ResponseTracker
@@ -46,6 +46,7 @@ class Backend(asyncio.Protocol):
         self.server = server
         self.stats = stats
         self.tracker = ResponseTracker(deprecate_eof)
+        self.tracker.status = SERVER_STATUS_AUTOCOMMIT  # until the first reply says otherwise
         self.owner: Owner | None = None
         self.thread_id = 0
         self.applied = 0
@@ -125,6 +126,9 @@ class Backend(asyncio.Protocol):
         except TimeoutError:
             self.abort(f"no answer within {timeout:g}s")
             raise ServerLost(f"server {self.server}: {self.reason}") from None
+        except asyncio.CancelledError:
+            self.abort("a command was given up before its reply")
+            raise
         finally:
             self._collected = self._waiter = None
         if self.tracker.error:
@@ -150,6 +154,9 @@ class Backend(asyncio.Protocol):
         except TimeoutError:
             self.abort(f"no answer within {timeout:g}s")
             raise ServerLost(f"server {self.server}: {self.reason}") from None
+        except asyncio.CancelledError:
+            self.abort("a command was given up before its reply")
+            raise
         finally:
             self._collected = self._waiter = None
             self._discards = False

@@ -98,6 +98,7 @@ class Client(asyncio.Protocol):
         self._backlog = bytearray()  # what came while a command ran
         self._pumping = False
         self._paused: set[str] = set()
+        self._full = False  # the client does not read: it gets no more work done until it does
 
     @property
     def connected(self) -> bool:
@@ -132,6 +133,9 @@ class Client(asyncio.Protocol):
             )
         self.capabilities = response.capabilities & greeting.capabilities
         session = await login.begin_session(self, response, number)
+        if self.closing:
+            session.close()
+            raise EOFError("closed during login")
         self._begin(session)
 
     def _greeting(self, number: int) -> Greeting:
@@ -183,6 +187,7 @@ class Client(asyncio.Protocol):
         self._packets = None
         self._backlog += self._login_buffer
         self._login_buffer.clear()
+        self.resume_reading("login")
         self.next_command()
 
     async def change_user(self, payload: bytes) -> None:
@@ -227,9 +232,9 @@ class Client(asyncio.Protocol):
             self._login_data(chunk)
         elif session.uploading is not None:
             session.upload(chunk)
-        elif session.busy or self._backlog or self._reader.buffered:
+        elif session.busy or self._full or self._backlog or self._reader.buffered:
             self._backlog += chunk
-            if session.busy:
+            if session.busy or self._full:
                 if len(self._backlog) > _BACKLOG_HIGH:
                     self.pause_reading("backlog")
             else:
@@ -251,10 +256,8 @@ class Client(asyncio.Protocol):
             return
         self._pumping = True
         try:
-            while not session.busy and not self.closing:
-                chunk = bytes(self._backlog)
-                self._backlog.clear()
-                command = self._reader.feed(chunk) if chunk else self._reader.next()
+            while not session.busy and not self.closing and not self._full:
+                command = self._next()
                 if command is None:
                     break
                 session.command(command)
@@ -262,12 +265,23 @@ class Client(asyncio.Protocol):
             self._protocol_error(error)
         finally:
             self._pumping = False
-        self.resume_reading("backlog")
+        if not self._backlog:
+            self.resume_reading("backlog")
+
+    def _next(self) -> bytes | None:
+        """The next whole command; the backlog is cut up only when all before it is done, so that it stays bounded."""
+        command = self._reader.next()
+        if command is None and self._backlog:
+            chunk = bytes(self._backlog)
+            self._backlog.clear()
+            command = self._reader.feed(chunk)
+        return command
 
     def take_rest(self) -> bytes:
         """What came after the command at hand: the beginning of an uploaded file."""
         rest = self._reader.take_rest() + bytes(self._backlog)
         self._backlog.clear()
+        self.resume_reading("backlog")
         return rest
 
     def put_back(self, chunk: bytes) -> None:
@@ -330,12 +344,15 @@ class Client(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def pause_writing(self) -> None:
+        self._full = True
         if self.session is not None:
             self.session.pause_replies()
 
     def resume_writing(self) -> None:
+        self._full = False
         if self.session is not None:
             self.session.resume_replies()
+            self.next_command()
 
     # -- ends
 

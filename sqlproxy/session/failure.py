@@ -7,6 +7,7 @@ nothing, or only session state                  run again elsewhere, after the h
 autocommit read, no reply byte forwarded        run again elsewhere
 reply partly forwarded                          the client's connection ends
 autocommit write or COMMIT sent, no reply       outcome unknown: the client is told so
+several statements in one text, no reply        outcome unknown unless all of them read
 open transaction                                error 1213: the client starts it again
 pinned                                          an error that names the pin
 ==============================================  ===========================================
@@ -29,6 +30,7 @@ from sqlproxy.sql.bits import (
     READ,
     ROLLBACK,
     SESSION,
+    WRITE,
 )
 from sqlproxy.wire.constants import (
     ER_CONNECTION_KILLED,
@@ -49,6 +51,7 @@ class Outcome(Enum):
     TRANSACTION_LOST = auto()
     TRANSACTION_GONE = auto()  # it was to be rolled back anyway: that is done
     PIN_LOST = auto()
+    PIN_LOST_UNKNOWN = auto()  # and nobody knows whether the statement was applied
     CLOSE = auto()
     FORWARD = auto()  # the server's own error goes to the client
 
@@ -58,14 +61,23 @@ def after_loss(mask: int, *, in_transaction: bool, pinned: bool, forwarded: bool
     if forwarded:
         return Outcome.CLOSE
     if pinned:
-        return Outcome.PIN_LOST
+        known = is_harmless(mask) or (in_transaction and not mask & MAY_COMMIT)
+        return Outcome.PIN_LOST if known else Outcome.PIN_LOST_UNKNOWN
     if in_transaction:
         if mask & MAY_COMMIT:
             return Outcome.UNKNOWN
-        return Outcome.TRANSACTION_GONE if mask & ROLLBACK else Outcome.TRANSACTION_LOST
-    if mask & _HARMLESS and not mask & CALL:
-        return Outcome.RUN_AGAIN
-    return Outcome.UNKNOWN
+        return Outcome.TRANSACTION_GONE if only_rolls_back(mask) else Outcome.TRANSACTION_LOST
+    return Outcome.RUN_AGAIN if is_harmless(mask) else Outcome.UNKNOWN
+
+
+def is_harmless(mask: int) -> bool:
+    """Whether a statement outside a transaction may be run twice: it changes no data."""
+    return bool(mask & _HARMLESS) and not mask & CALL and not (mask & MULTI and mask & WRITE)
+
+
+def only_rolls_back(mask: int) -> bool:
+    """Whether losing the transaction does all that a statement asks for: ROLLBACK, with no other in the same text."""
+    return bool(mask & ROLLBACK) and not mask & (MAY_COMMIT | BEGIN)
 
 
 def after_conflict(mask: int, *, in_transaction: bool, pinned: bool) -> Outcome:
@@ -75,10 +87,9 @@ def after_conflict(mask: int, *, in_transaction: bool, pinned: bool) -> Outcome:
     """
     if pinned:
         return Outcome.FORWARD
-    if in_transaction:
-        return Outcome.TRANSACTION_LOST
-    several = mask & (MAY_COMMIT & ~COMMIT)
-    return Outcome.FORWARD if several else Outcome.RUN_AGAIN
+    if mask & MAY_COMMIT & ~COMMIT:
+        return Outcome.FORWARD  # a part of it may have been committed before the conflict
+    return Outcome.TRANSACTION_LOST if in_transaction else Outcome.RUN_AGAIN
 
 
 def after_error(code: int, text: bytes, mask: int, *, in_transaction: bool, pinned: bool) -> Outcome:
@@ -93,12 +104,14 @@ def after_error(code: int, text: bytes, mask: int, *, in_transaction: bool, pinn
     elif code == ER_READ_ONLY_MODE or (code == ER_OPTION_PREVENTS_STATEMENT and b"read-only" in text):
         refused = not mask & MULTI
     elif code in (ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED):
-        refused = bool(mask & _HARMLESS)
+        refused = is_harmless(mask)
     else:
         return Outcome.FORWARD
     if pinned or not refused:
         return Outcome.FORWARD
-    return Outcome.TRANSACTION_LOST if in_transaction else Outcome.RUN_AGAIN
+    if not in_transaction:
+        return Outcome.RUN_AGAIN
+    return Outcome.TRANSACTION_GONE if only_rolls_back(mask) else Outcome.TRANSACTION_LOST
 
 
 def is_evidence(code: int, text: bytes) -> bool:

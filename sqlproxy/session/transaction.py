@@ -42,6 +42,8 @@ MAY_COMMIT: Final = (
     | UNKNOWN
 )
 _NEW_TRANSACTION: Final = BEGIN | BEGIN_READ_ONLY | COMMIT | ROLLBACK | DDL
+# Statements that may have committed on their way, nobody knows before which of their parts.
+OPAQUE: Final = MULTI | CALL | XA | UNKNOWN
 _OVERHEAD: Final = 256  # bytes accounted for a step besides its command
 
 
