@@ -181,6 +181,7 @@ class ServiceConfig(_Section):
     transaction_replay_checksum: Literal["full", "result_only", "no_insert_id"] = "full"
     primary_accepts_reads: bool = False  # reads use the primary too while replicas exist
     failover_timeout: Duration = 30.0
+    max_waiting: int = Field(default=10_000, ge=1)  # statements that may wait for a server at one time
     login_timeout: Period = 10.0
     connect_timeout: Period = 5.0
     max_connections: int = Field(default=0, ge=0)

@@ -10,9 +10,9 @@ from sqlproxy.routing.base import Decision
 from sqlproxy.routing.causal import PREAMBLE, needs_sync
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.connect import Login, connect
-from sqlproxy.session.failure import Outcome
+from sqlproxy.session.failure import Outcome, only_rolls_back
 from sqlproxy.session.service import restricted
-from sqlproxy.sql.bits import COMMIT, ROLLBACK, WRITE
+from sqlproxy.sql.bits import WRITE
 from sqlproxy.wire.constants import COM_QUERY, ER_CON_COUNT_ERROR
 from sqlproxy.wire.response import QUERY, SINGLE
 
@@ -101,7 +101,7 @@ async def _settle_loss(session: Session, mask: int) -> None:
         return
     outcome, reason = loss
     if outcome is Outcome.TRANSACTION_LOST:
-        if mask & ROLLBACK and not mask & COMMIT:
+        if only_rolls_back(mask):
             outcome = Outcome.TRANSACTION_GONE
         else:
             refused = await session.replay(reason)
@@ -127,9 +127,7 @@ async def _wait(session: Session, mask: int, reason: str) -> None:
     if left <= 0:
         timeout = session.service.config.failover_timeout
         raise NoServerAvailable(f"No server took this statement within {timeout:g}s: {reason}")
-    if not session.waiting and mask & WRITE:
-        session.service.stats.primary_waits += 1
-    session.waiting = reason
+    session.wait_for(reason, bool(mask & WRITE))
     await session.service.changed(min(left, RETRY))
 
 
@@ -144,7 +142,7 @@ async def backend_for(session: Session, name: str) -> Backend:
         raise ServerError(f"server {name} has its max_connections = {server.max_connections}", code=ER_CON_COUNT_ERROR)
     login = session.login
     current = Login(login.credentials, login.capabilities, login.collation, session.state.database, login.attrs)
-    async with service.while_usable(name):
+    async with service.while_usable(name), service.openings[name]:
         backend = await connect(server, stats, current, service.config.connect_timeout)
     view = service.snapshot.server(name)
     if view is None or not view.usable:

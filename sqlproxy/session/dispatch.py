@@ -17,6 +17,7 @@ from sqlproxy.sql.bits import (
     READ,
     SESSION,
     TARGETS,
+    UNKNOWN,
     USE_DB,
     WRITE,
 )
@@ -92,7 +93,7 @@ async def _query(session: Session, command: bytes) -> None:
         return
     if mask & EXECUTE_TEXT:
         body = session.state.text_statement(payload)
-        mask = mask & ~TARGETS | (WRITE if body is None else body)
+        mask = mask & ~TARGETS | (WRITE | UNKNOWN if body is None else body)
     backend = await acquire(session, mask)
     session.stream(backend, command, QUERY, mask)
 
@@ -114,6 +115,7 @@ async def _reset_connection(session: Session, command: bytes) -> None:
             backend.close()
             session.backends.pop(backend.server, None)
         backend.statements.clear()
+    session.take_loss()
     session.state.reset()
     session.log.clear()
     for backend in session.backends.values():

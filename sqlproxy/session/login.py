@@ -73,7 +73,7 @@ async def _open_first(session: Session) -> None:
     except BaseException:
         session.close()
         raise
-    session.waiting = ""
+    session.stop_waiting()
 
 
 async def _authenticate(client: Client, request: HandshakeResponse | ChangeUser) -> Credentials:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -75,6 +77,9 @@ _OWN: Final = (
     | CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
     | CLIENT_CONNECT_ATTRS
 )
+_WORTH_NOTING: Final = 0.002  # seconds
+_PAUSES_KEPT: Final = 10_000
+_OPENED_AT_ONCE: Final = 64
 _FIRST_ID: Final = 1 << 30  # far above the ids of the servers' own connections, so that KILL can tell them apart
 
 
@@ -123,6 +128,11 @@ class Service:
         self._stale_after = stale_after
         self._publisher = publisher
         self._changed = asyncio.Event()
+        self._pauses: deque[tuple[float, float]] = deque(maxlen=_PAUSES_KEPT)
+        self.leaving: frozenset[str] = frozenset()  # alive, but no place for new work
+        self.waiting = 0  # statements waiting for a server now
+        # After a failover every session wants a connection to the same server: they get it some at a time, in order.
+        self.openings = {server.name: asyncio.Semaphore(_OPENED_AT_ONCE) for server in servers}
         self._openings: dict[asyncio.Timeout, str] = {}  # connections being opened, to the servers named
         self.routing = self.make_router()
         self._unsubscribe = publisher.subscribe(self._on_snapshot)
@@ -173,17 +183,28 @@ class Service:
             view = self.snapshot.server(server)
             raise ServerLost(f"server {server} went out of use: {view.reason if view else 'not configured'}") from None
 
+    def note_pause(self, seconds: float) -> None:
+        """A statement waited so long before it was sent to a server."""
+        if seconds >= _WORTH_NOTING:
+            self._pauses.append((time.monotonic(), seconds))
+
+    def longest_pause(self, within: float = 60.0) -> float:
+        """The longest such wait, in seconds, that ended within the last so many seconds; 0.0 if there was none."""
+        since = time.monotonic() - within
+        return max((seconds for ended, seconds in self._pauses if ended >= since), default=0.0)
+
     def _on_snapshot(self, snapshot: Snapshot, previous: Snapshot) -> None:
         self.snapshot = self._restrict(snapshot)
         event, self._changed = self._changed, asyncio.Event()
         event.set()
-        unusable = {view.name: view.reason for view in self.snapshot.servers if not view.usable}
-        leaving = {view.name for view in self.snapshot.servers if view.usable and not view.readable}
+        unusable = {view.name for view in self.snapshot.servers if not view.usable}
+        lost = {view.name: view.reason for view in self.snapshot.servers if view.lost}
+        self.leaving = frozenset(v.name for v in self.snapshot.servers if not v.readable and not v.lost)
         for limit in [limit for limit, server in self._openings.items() if server in unusable]:
             del self._openings[limit]
             limit.reschedule(asyncio.get_running_loop().time())
         for session in [s for s in self.registry.sessions.values() if s.service is self]:
-            session.on_snapshot(unusable, leaving)
+            session.on_snapshot(lost)
 
     def _restrict(self, snapshot: Snapshot) -> Snapshot:
         """Only this service's servers."""

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
-from sqlproxy.errors import SqlproxyError
+from sqlproxy.errors import NoServerAvailable, ServerLost, SqlproxyError
 from sqlproxy.routing.causal import needs_sync
 from sqlproxy.session import dispatch, failure, replay
 from sqlproxy.session.backend import Backend
@@ -23,7 +23,7 @@ from sqlproxy.session.failure import Outcome
 from sqlproxy.session.prepared import PreparedStatement, execute_on, reply_kind, statement_id
 from sqlproxy.session.replay import COUNTS, new_checksum
 from sqlproxy.session.state import SessionState
-from sqlproxy.session.transaction import Step, TransactionLog, begins_anew
+from sqlproxy.session.transaction import OPAQUE, Step, TransactionLog, begins_anew
 from sqlproxy.sql.bits import (
     BEGIN,
     BEGIN_READ_ONLY,
@@ -33,6 +33,7 @@ from sqlproxy.sql.bits import (
     WRITE,
 )
 from sqlproxy.sql.classify import classify
+from sqlproxy.topology.model import AdminState
 from sqlproxy.wire.constants import (
     COM_QUERY,
     COM_STMT_EXECUTE,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("sqlproxy.session")
 
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
+_RERUNS: Final = 2  # times a read whose server was lost is run again: more than one server has to fail in that time
 _SLOW: Final = KILL | EXECUTE_TEXT  # facts that need more than forwarding
 
 
@@ -90,6 +92,7 @@ class Session:
         self._recording = False  # the statement at hand may belong to a transaction
         self._before = (0, b"")  # history position and SET TRANSACTION in force when it was sent
         self._conflicts = 0  # times the command at hand was run again after error 1213
+        self._losses = 0  # and after its server was lost
         self._task: asyncio.Task[None] | None = None
 
     # -- the fast path
@@ -98,7 +101,7 @@ class Session:
         """Run a whole command (headers included); ``busy`` until its reply is complete."""
         self._command = command
         self.deadline = 0.0
-        self._conflicts = 0
+        self._conflicts = self._losses = 0
         self.statements += 1
         self.service.stats.statements += 1
         code = command[HEADER]
@@ -113,6 +116,7 @@ class Session:
             elif code == COM_STMT_EXECUTE and self._execute_fast(command):
                 return
         self.busy = True
+        self.avoid = (-1, "")
         self._start(dispatch.run)
 
     def _execute_fast(self, command: bytes) -> bool:
@@ -210,13 +214,18 @@ class Session:
             if not failed and status & SERVER_STATUS_CURSOR_EXISTS:
                 self._executing.cursor = backend.server
             self._executing = None
-        if state.needs(self._mask, status, backend.server):
+        if self._speaks_for_session(backend) and state.needs(self._mask, status, backend.server):
             state.completed(backend.server, self._mask, status, failed, payload_of(self._command))
             backend.applied = state.history.position
         if self._recording:
             self._record(backend, statement, long_data)
         self._current = None
         self.idle()
+
+    def _speaks_for_session(self, backend: Backend) -> bool:
+        """False for the server of an open cursor when the session has gone on elsewhere."""
+        state = self.state
+        return backend.applied == state.history.position and state.context.transaction in ("", backend.server)
 
     def _record(self, backend: Backend, statement: PreparedStatement | None, long_data: tuple[bytes, ...]) -> None:
         """Keep the completed statement if a transaction is open now."""
@@ -235,6 +244,8 @@ class Session:
         types = statement.types if statement is not None else b""
         digest, kind = checksum.digest(), self._kind
         self.log.record(Step(self._command, kind, self._mask, digest, tracker.insert_id, statement, types, long_data))
+        if self._mask & OPAQUE:
+            self.log.forbid("one of its statements may have committed a part of it")
         if kind == CURSOR or self._command[HEADER] == COM_STMT_FETCH:
             self.log.forbid("it has read through a cursor")
 
@@ -256,7 +267,10 @@ class Session:
     def idle(self) -> None:
         """Ready for the next command."""
         self.busy = False
+        self.stop_waiting()
         self.active_at = time.monotonic()
+        if self.service.leaving:
+            self._leave(self.service.leaving)
         self.client.next_command()
 
     # -- LOAD DATA LOCAL INFILE
@@ -338,12 +352,19 @@ class Session:
             return
         self._current = None
         self._held = b""
+        self.client.resume_reading()
         forwarded = self._forwarded or self.uploading is not None
+        self._losses += 1
         outcome = failure.after_loss(self._mask, in_transaction=in_transaction, pinned=pinned, forwarded=forwarded)
         self._resolve(outcome, backend.server, reason)
 
     def _resolve(self, outcome: Outcome, server: str, reason: str) -> None:
         """Act on a failed statement that was already sent."""
+        if outcome is Outcome.RUN_AGAIN and self._losses > _RERUNS:
+            self._executing = None
+            self._fail(ServerLost(f"server {server} was lost ({reason}), as were the {_RERUNS} before it"))
+            self.idle()
+            return
         if outcome is Outcome.RUN_AGAIN:
             self._executing = None
             self.service.stats.reads_retried += 1
@@ -373,9 +394,12 @@ class Session:
             self.state.lose_transaction()
             text = f"The transaction was rolled back because {loss}; try restarting transaction"
             self._fail(SqlproxyError(text, code=ER_LOCK_DEADLOCK, sqlstate="40001"))
-        elif outcome is Outcome.PIN_LOST:
+        elif outcome in (Outcome.PIN_LOST, Outcome.PIN_LOST_UNKNOWN):
             reason = self.state.context.pin_reason
             text = f"The session ends because {loss} and nothing else has its state: {reason}"
+            if outcome is Outcome.PIN_LOST_UNKNOWN:
+                stats.outcomes_unknown += 1
+                text += "; the outcome of this statement is unknown, it may or may not have been applied"
             self._fail(SqlproxyError(text, code=CR_SERVER_LOST))
             self.client.close()
             return
@@ -399,17 +423,28 @@ class Session:
         """Answer the command at hand with a loss that happened before it."""
         self._tell(*loss)
 
-    def on_snapshot(self, unusable: dict[str, str], leaving: set[str]) -> None:
-        """Give up connections to servers that are out; leave draining ones as soon as nothing is open there."""
-        for server in unusable.keys() & self.backends.keys():
-            self.backends[server].abort(unusable[server])
-        needed = (self.state.context.transaction, self.state.context.pinned)
-        for server in leaving & self.backends.keys():
-            if self._task is None and self.backends[server] is not self._current and server not in needed:
-                self._drop(self.backends[server])
+    def on_snapshot(self, lost: dict[str, str]) -> None:
+        """Give up connections to servers that are lost; leave those to be left as soon as work there ends."""
+        for server in lost.keys() & self.backends.keys():
+            self.backends[server].abort(lost[server])
+        if self.service.leaving and not self.busy:
+            self._leave(self.service.leaving)
+
+    def _leave(self, servers: frozenset[str]) -> None:
+        """Close connections where nothing is open; maintenance moves open transactions by replay."""
+        context = self.state.context
+        kept = {context.pinned, *(statement.cursor for statement in self.state.statements.values())}
+        for server in servers & self.backends.keys() - kept:
+            if server == context.transaction:
+                view = self.service.snapshot.server(server)
+                if view is None or view.state is not AdminState.MAINTENANCE or not self.log.replayable:
+                    continue
+                self._loss = (Outcome.TRANSACTION_LOST, f"server {server} is in maintenance")
+            self._drop(self.backends[server])
 
     def _drop(self, backend: Backend) -> None:
         self.backends.pop(backend.server, None)
+        self.client.resume_reading()
         backend.close()
 
     # -- slow paths
@@ -426,19 +461,38 @@ class Session:
         except SqlproxyError as error:
             self._executing = None
             self._fail(error)
-            self._task = None
             self.idle()
         except Exception:
             log.exception("session %d: internal error", self.number)
             self.client.close()
         finally:
-            self._task = None
-            self.waiting = ""
+            if self._task is asyncio.current_task():  # else the next command has begun its own
+                self._task = None
+                self.stop_waiting()
 
     def stream(self, backend: Backend, command: bytes, kind: int, mask: int) -> None:
         """Send a command whose reply takes the fast path; the end of a slow path."""
         self._task = None
+        self.stop_waiting()
+        config = self.service.config
+        self.service.note_pause(asyncio.get_running_loop().time() - self.deadline + config.failover_timeout)
         self._send(backend, command, kind, mask)
+
+    def wait_for(self, reason: str, write: bool) -> None:
+        """The command at hand begins, or goes on, to wait. Raises NoServerAvailable when too many wait already."""
+        service = self.service
+        if not self.waiting:
+            if service.waiting >= service.config.max_waiting:
+                raise NoServerAvailable(f"{service.waiting} statements are waiting for a server already: {reason}")
+            service.waiting += 1
+            service.stats.primary_waits += write
+        self.waiting = reason
+
+    def stop_waiting(self) -> None:
+        """The wait is over, whatever came of it."""
+        if self.waiting:
+            self.service.waiting -= 1
+            self.waiting = ""
 
     def executing(self, statement: PreparedStatement) -> None:
         """The next command streamed executes this statement."""
@@ -452,7 +506,7 @@ class Session:
     # -- flow control and the end
 
     def pause_replies(self) -> None:
-        """The client does not read."""
+        """The client does not read; it begins no further command until it does."""
         if self._current is not None:
             self._current.pause_reading()
 
@@ -501,6 +555,7 @@ class Session:
         """The client is gone."""
         if self._task is not None:
             self._task.cancel()
+        self.stop_waiting()
         self._current = None
         for backend in tuple(self.backends.values()):
             self._drop(backend)

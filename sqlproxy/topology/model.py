@@ -127,6 +127,11 @@ class ServerView:
         return self.role in (Role.PRIMARY, Role.REPLICA) and self.state is not AdminState.MAINTENANCE
 
     @property
+    def lost(self) -> bool:
+        """Nothing sent there will be answered, or not by the cluster: what is under way is given up."""
+        return self.role in (Role.DOWN, Role.NON_PRIMARY, Role.UNKNOWN)
+
+    @property
     def readable(self) -> bool:
         """New reads may go here."""
         return self.role in (Role.PRIMARY, Role.REPLICA) and self.state is AdminState.ACTIVE
