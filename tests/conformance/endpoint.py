@@ -1,0 +1,99 @@
+"""The two places a suite runs against: a server, and a proxy in front of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlproxy.errors import SqlproxyError
+from sqlproxy.lab.galera import GaleraLab
+from sqlproxy.lab.install import refuse_used_port, remove_directory
+from sqlproxy.lab.single import SingleServer
+from tests.support.proxy import running_proxy
+
+HOST = "127.0.0.1"
+USER = "tester"
+PASSWORD = "tester"
+_PORTS = range(23300, 24300, 20)
+_SETUP = (
+    f"CREATE OR REPLACE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}'",
+    f"GRANT ALL ON *.* TO {USER}@'%' WITH GRANT OPTION",
+    # mysql-test and a few drivers know no other account.
+    "CREATE OR REPLACE USER root@'%'",
+    "GRANT ALL ON *.* TO root@'%' WITH GRANT OPTION",
+)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a suite connects: TCP on ``HOST`` or a unix socket. ``sql`` asks the server itself, as root."""
+
+    name: str  # "direct" or "proxied"
+    port: int
+    socket: Path
+    sql: Callable[[str], list[tuple[object, ...]]]
+
+    def fresh_databases(self, *names: str, charset: str = "utf8mb4") -> None:
+        """Empty databases of these names, and none that an earlier suite left."""
+        keep = ("information_schema", "mysql", "performance_schema", "sys", "mtr")
+        for (name,) in self.sql("SHOW DATABASES"):
+            if name not in keep:
+                self.sql(f"DROP DATABASE `{name}`")
+        for name in names:
+            self.sql(f"CREATE DATABASE `{name}` CHARACTER SET {charset}")
+
+
+@contextmanager
+def endpoints(topology: str) -> Iterator[tuple[Endpoint, Endpoint]]:
+    """A server to run against directly (the primary of a cluster), and a proxy in front of it or of its cluster."""
+    directory = Path(tempfile.mkdtemp(prefix="sqlproxy-conformance-"))
+    directory.chmod(0o755)
+    lab = _lab(topology, directory)
+    try:
+        lab.up()
+        first = lab.nodes["n1"] if isinstance(lab, GaleraLab) else lab
+        for statement in _SETUP:
+            first.query(statement)
+        ports = lab.ports if isinstance(lab, GaleraLab) else [lab.port]
+        with _proxied(directory, ports, first.query) as proxied:
+            yield Endpoint("direct", first.port, first.socket, first.query), proxied
+    finally:
+        lab.down(purge=True)
+        remove_directory(directory)
+
+
+@contextmanager
+def _proxied(
+    directory: Path, ports: Sequence[int], sql: Callable[[str], list[tuple[object, ...]]]
+) -> Iterator[Endpoint]:
+    servers = {f"n{number}": port for number, port in enumerate(ports, 1)}
+    socket = directory / "proxy.sock"
+    extra = f'[[services]]\nname = "socket"\nlisten = "unix:{socket}"\n'
+    with running_proxy(directory, servers, extra=extra) as proxy:
+        if len(ports) > 1:
+            proxy.wait_roles(**dict.fromkeys(servers, "replica") | {"n1": "primary"})
+        yield Endpoint("proxied", proxy.port, socket, sql)
+        shutil.copy(directory / "sqlproxy.log", Path(tempfile.gettempdir(), "sqlproxy-conformance.log"))
+
+
+def _lab(topology: str, directory: Path) -> GaleraLab | SingleServer:
+    base = _free_block()
+    if topology == "galera":
+        return GaleraLab(directory / "galera", base, galera_base=base - 6000, tls=True)
+    return SingleServer(directory / "single", base)
+
+
+def _free_block() -> int:
+    """The first port of twenty that nobody uses; Galera's are 6000 below."""
+    for base in _PORTS:
+        try:
+            for port in range(base, base + 20):
+                refuse_used_port(port, "a port for conformance tests")
+        except SqlproxyError:
+            continue
+        return base
+    raise SqlproxyError(f"no twenty ports in a row are free between {_PORTS.start} and {_PORTS.stop}")
