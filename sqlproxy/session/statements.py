@@ -78,7 +78,7 @@ def _find(session: Session, command: bytes, where: str) -> PreparedStatement:
 
 async def execute(session: Session, command: bytes) -> None:
     """Run a statement where its text belongs, preparing it there first if that backend does not know it."""
-    statement = _find(session, command, "EXECUTE")
+    statement = _find(session, command, "mysqld_stmt_execute")
     if statement.long_data_size > session.service.config.max_allowed_packet:
         statement.reset()
         raise PacketTooLarge("the parameters sent with COM_STMT_SEND_LONG_DATA exceed max_allowed_packet")
@@ -103,7 +103,7 @@ async def prepare_again(session: Session, backend: Backend, statement: PreparedS
 
 async def fetch(session: Session, command: bytes) -> None:
     """Read on from an open cursor, which only the server that opened it has."""
-    statement = _find(session, command, "FETCH")
+    statement = _find(session, command, "mysqld_stmt_fetch")
     backend = session.backends.get(statement.cursor)
     target = backend.statements.get(statement.number) if backend is not None else None
     if backend is None or target is None:
@@ -113,7 +113,7 @@ async def fetch(session: Session, command: bytes) -> None:
 
 async def reset(session: Session, command: bytes) -> None:
     """Forget long data and cursor."""
-    statement = _find(session, command, "RESET")
+    statement = _find(session, command, "mysqld_stmt_reset")
     name = statement.cursor
     statement.reset()
     backend = session.backends.get(name)
