@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -66,6 +67,7 @@ app = typer.Typer(
 
 app.add_typer(lab, name="lab")
 
+_POLL = 0.05  # seconds between two looks at a draining server
 ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="The configuration file (TOML).")]
 Admin = Annotated[
     str, typer.Option("--admin", envvar="SQLPROXY_ADMIN_URL", help="Admin URL of the proxy: http://… or unix:/path.")
@@ -203,9 +205,28 @@ def _explain_text(sql: bytes, in_transaction: bool) -> Mapping[str, object]:
 
 
 @app.command()
-def drain(name: ServerName, admin: Admin = DEFAULT_URL, token: Token = "") -> None:
-    """No new work for a server; transactions there may end."""
-    _set_state(AdminClient(admin, token), name, "drain")
+def drain(
+    name: ServerName,
+    wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for the last session; 0: do not wait.")] = 60.0,
+    admin: Admin = DEFAULT_URL,
+    token: Token = "",
+) -> None:
+    """No new work for a server; waits until the last transaction there has ended, and says what it cost."""
+    client = AdminClient(admin, token)
+    before = _costs(client)
+    _set_state(client, name, "drain")
+    if not wait:
+        return
+    started = time.monotonic()
+    while left := _connections(client, name):
+        if time.monotonic() - started > wait:
+            print(visible(f"{name} still has {left} connections after {wait:g}s: maintenance moves them"))
+            raise typer.Exit(1)
+        time.sleep(_POLL)
+    seconds = time.monotonic() - started
+    errors = _costs(client) - before
+    pause = max((_number(row.get("longest_pause_ms")) for row in _rows(client.get("/v1/services"))), default=0.0)
+    print(visible(f"{name} is drained after {seconds:.1f}s: errors={errors:g}, longest pause {pause:g} ms"))
 
 
 @app.command()
@@ -292,6 +313,20 @@ def _within(seconds: float, work: Callable[[], object], late: str) -> None:
 def version() -> None:
     """The version."""
     print(f"sqlproxy {__version__}")
+
+
+def _costs(client: AdminClient) -> float:
+    """Errors that lost servers have cost clients so far."""
+    names = ("transactions_lost", "outcomes_unknown")
+    return sum(_number(row.get(name)) for row in _rows(client.get("/v1/services")) for name in names)
+
+
+def _connections(client: AdminClient, name: str) -> int:
+    return int(_number(_mapping(client.get(f"/v1/servers/{segment(name)}")).get("connections")))
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _set_state(client: AdminClient, name: str, state: str) -> None:

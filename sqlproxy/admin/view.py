@@ -36,9 +36,14 @@ class ServiceHandle(Protocol):
     @property
     def listen(self) -> Sequence[str]: ...
     @property
+    def waiting(self) -> int: ...
+    @property
     def stats(self) -> ServiceStats: ...
     @property
     def server_stats(self) -> Mapping[str, ServerStats]: ...
+
+    def longest_pause(self, within: float = 60.0) -> float:
+        """Seconds the longest wait of a statement lasted that ended within the last so many seconds."""
 
 
 class Runtime(Protocol):
@@ -125,6 +130,8 @@ def services(runtime: Runtime) -> list[Row]:
             "name": service.name,
             "router": service.router,
             "listen": [str(address) for address in service.listen],
+            "waiting": service.waiting,
+            "longest_pause_ms": round(service.longest_pause() * 1000, 1),
             **service.stats.as_dict(),
             "servers": {name: stats.as_dict() for name, stats in service.server_stats.items()},
         }

@@ -167,7 +167,7 @@ def test_explain_without_a_proxy_reads_the_text_and_says_so(proxy: Proxy, argume
 @pytest.mark.parametrize(
     ("arguments", "asked", "said"),
     [
-        (["drain", "n1"], ("PUT", "/v1/servers/n1/state", {"state": "drain"}), "n1 is in state drain"),
+        (["drain", "n1", "--wait", "0"], ("PUT", "/v1/servers/n1/state", {"state": "drain"}), "n1 is in state drain"),
         (["maintenance", "n1"], ("PUT", "/v1/servers/n1/state", {"state": "maintenance"}), "n1 is in state"),
         (["activate", "n1"], ("PUT", "/v1/servers/n1/state", {"state": "active"}), "n1 is in state"),
         (["switchover"], ("POST", "/v1/switchover", {}), "the primary is n2"),
@@ -179,8 +179,23 @@ def test_explain_without_a_proxy_reads_the_text_and_says_so(proxy: Proxy, argume
 def test_operator_verbs(proxy: Proxy, arguments: list[str], asked: tuple[str, str, object], said: str) -> None:
     result = sqlproxy(*arguments)
     assert result.exit_code == 0
-    assert proxy.asked == [asked]
+    assert [call for call in proxy.asked if call[0] != "GET"] == [asked]
     assert said in result.stdout
+
+
+def test_drain_waits_for_the_last_connection_and_says_what_it_cost(proxy: Proxy) -> None:
+    proxy.answers["/v1/servers/n1"] = {"name": "n1", "connections": 0}
+    proxy.answers["/v1/services"] = [{"name": "app", "transactions_lost": 4, "longest_pause_ms": 12.5}]
+    result = sqlproxy("drain", "n1")
+    assert result.exit_code == 0
+    assert "n1 is drained after 0.0s: errors=0, longest pause 12.5 ms" in result.stdout
+
+
+def test_drain_says_when_sessions_are_left(proxy: Proxy) -> None:
+    proxy.answers["/v1/servers/n1"] = {"name": "n1", "connections": 2}
+    result = sqlproxy("drain", "n1", "--wait", "0.01")
+    assert result.exit_code == 1
+    assert "n1 still has 2 connections after 0.01s" in result.stdout
 
 
 def test_notify_takes_galeras_arguments(proxy: Proxy) -> None:

@@ -26,6 +26,11 @@ class Service:
     listen: list[str] = field(default_factory=lambda: ["127.0.0.1:4006"])
     stats: ServiceStats = field(default_factory=ServiceStats)
     server_stats: dict[str, ServerStats] = field(default_factory=dict)
+    waiting: int = 0
+    pause: float = 0.0
+
+    def longest_pause(self, within: float = 60.0) -> float:
+        return self.pause
 
 
 class Runtime:
