@@ -13,6 +13,7 @@ from sqlproxy.wire import constants as c
 from sqlproxy.wire.packets import parse_ok
 from tests.support.mysqlclient import ask
 from tests.support.proxy import Proxy, running_proxy
+from tests.support.quiet import assert_no_internal_error
 from tests.support.rawclient import BASE, DEPRECATE_EOF, RawClient, as_ok, logged_in, said, values
 from tests.support.waiting import wait_until
 
@@ -27,7 +28,7 @@ def proxy(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> It
     mariadb.query("GRANT ALL ON other.* TO second@'%'")
     with running_proxy(tmp_path_factory.mktemp("commands"), {"n1": mariadb.port}) as proxy:
         yield proxy
-        assert "internal error" not in proxy.log
+        assert_no_internal_error(proxy)
 
 
 @pytest.fixture

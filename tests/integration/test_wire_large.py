@@ -14,6 +14,7 @@ from sqlproxy.wire import constants as c
 from sqlproxy.wire.packets import parse_ok
 from tests.support.mysqlclient import ask, connected, rows
 from tests.support.proxy import Proxy, running_proxy
+from tests.support.quiet import assert_no_internal_error
 from tests.support.rawclient import BASE, DEPRECATE_EOF, RawClient, as_ok, logged_in, said, values
 
 MIB = 1 << 20
@@ -29,7 +30,7 @@ def proxy(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> It
     directory = tmp_path_factory.mktemp("large")
     with running_proxy(directory, {"n1": mariadb.port}, service='max_allowed_packet = "64MiB"') as proxy:
         yield proxy
-        assert "internal error" not in proxy.log
+        assert_no_internal_error(proxy)
     mariadb.query(f"SET GLOBAL max_allowed_packet = {before}")
     ask(mariadb.port, "DROP TABLE blobs")
 

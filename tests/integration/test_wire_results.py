@@ -17,6 +17,7 @@ from sqlproxy.wire.constants import (
 from sqlproxy.wire.packets import parse_ok
 from tests.support.mysqlclient import ask
 from tests.support.proxy import Proxy, running_proxy
+from tests.support.quiet import assert_no_internal_error
 from tests.support.rawclient import (
     BASE,
     DEPRECATE_EOF,
@@ -88,7 +89,7 @@ def proxy(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> It
         ask(mariadb.port, statement)
     with running_proxy(tmp_path_factory.mktemp("results"), {"n1": mariadb.port}) as proxy:
         yield proxy
-        assert "internal error" not in proxy.log
+        assert_no_internal_error(proxy)
 
 
 @WAYS
