@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run install dev ext check unit integration test test-deps lab clean
+.PHONY: help run install dev ext check unit integration test test-deps lab bench clean
 
 help:
 	@echo "make run          install into $(VENV) and start the proxy on three simulated Galera nodes, with its dashboard"
@@ -18,6 +18,7 @@ help:
 	@echo "make unit         unit tests, compiled and uncompiled: no database, no root"
 	@echo "make integration  tests on real MariaDB, Galera and MySQL servers"
 	@echo "make test-deps    install the servers and tools that tests need (root, Debian or Ubuntu)"
+	@echo "make bench        compare with HAProxy and with no proxy; BENCH=--quick for less (sysbench, haproxy, gcc needed)"
 	@echo "make clean        remove $(VENV) and everything built"
 
 run: install
@@ -64,6 +65,9 @@ test: test-deps check unit integration
 lab: install
 	@.ci/install-servers
 	@$(BIN)/sqlproxy demo --galera
+
+bench: ext
+	$(BIN)/python -m benchmarks.run $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
