@@ -16,6 +16,7 @@ from sqlproxy.errors import ConfigError
 from sqlproxy.listener import Listener
 from sqlproxy.monitor.loop import Monitor
 from sqlproxy.routing.base import RouteContext
+from sqlproxy.routing.hints import HintStack, redirect
 from sqlproxy.session.service import Registry, Service
 from sqlproxy.sql.bits import describe
 from sqlproxy.sql.classify import classify, explain
@@ -172,10 +173,15 @@ class App:
         mask = classify(sql)
         context = RouteContext(transaction=service.snapshot.primary or "") if in_transaction else RouteContext()
         decision = service.make_router().route(mask, context, service.snapshot, service.server_stats)
+        rules = explain(sql)
+        hint = HintStack().take(0, mask, sql, 0, 0)
+        if hint is not None and service.router == "readwritesplit":
+            decision, ignored = redirect(hint, decision, mask, context, service.snapshot, service.server_stats)
+            rules.append(f"the hint ({hint}) is {f'ignored: {ignored}' if ignored else 'followed'}")
         return {
             "service": service.name,
             "server": decision.server or None,
             "reason": decision.reason,
             "classification": describe(mask),
-            "rules": explain(sql),
+            "rules": rules,
         }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sqlproxy.errors import NoServerAvailable, ServerError, ServerLost, SqlproxyError
 from sqlproxy.routing.base import Decision
 from sqlproxy.routing.causal import PREAMBLE, needs_sync
+from sqlproxy.routing.hints import Hint, redirect
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.connect import Login, connect
 from sqlproxy.session.failure import Outcome, only_rolls_back
@@ -26,16 +27,18 @@ class LossTold(SqlproxyError):
     """The statement was answered with what became of the transaction or the pin before it; nothing is left to do."""
 
 
-async def acquire(session: Session, mask: int, position: int | None = None) -> Backend:
+async def acquire(
+    session: Session, mask: int, position: int | None = None, hint: Hint | None = None
+) -> Backend:
     """A backend that may take a statement of classification ``mask`` now, current in every respect.
 
     A transaction that was lost is replayed first. ``position``: replay the session's history only up to there, for
-    the replay of a transaction.
+    the replay of a transaction. ``hint``: where the client wants it to go.
 
     Raises NoServerAvailable after ``failover_timeout``, LossTold when the session's transaction or pinned state was
     lost, ServerError when a server refuses the login.
     """
-    failed = _Failed(session)
+    failed = _Failed(session, hint)
     while True:
         await _settle_loss(session, mask)
         decision = failed.route(mask)
@@ -60,8 +63,10 @@ async def acquire(session: Session, mask: int, position: int | None = None) -> B
 class _Failed:
     """The servers that failed this statement under the snapshot at hand."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, hint: Hint | None) -> None:
         self._session = session
+        self._hint = hint if session.service.config.router == "readwritesplit" else None
+        self._told = False  # that the hint is ignored
         self._router = session.service.make_router()
         self._number, server = session.avoid
         self._names = {server} if server else set[str]()
@@ -76,7 +81,15 @@ class _Failed:
             self._number = snapshot.number
         if self._names:
             snapshot = restricted(snapshot, frozenset(service.servers) - self._names)
-        return self._router.route(mask, self._session.state.context, snapshot, service.server_stats)
+        context = self._session.state.context
+        decision = self._router.route(mask, context, snapshot, service.server_stats)
+        if self._hint is None:
+            return decision
+        decision, ignored = redirect(self._hint, decision, mask, context, snapshot, service.server_stats)
+        if ignored and not self._told:
+            self._told = True
+            self._session.ignore_hint(self._hint, ignored)
+        return decision
 
     def add(self, server: str, reason: str) -> None:
         """This server failed."""

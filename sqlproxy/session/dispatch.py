@@ -94,7 +94,7 @@ async def _query(session: Session, command: bytes) -> None:
     if mask & EXECUTE_TEXT:
         body = session.state.text_statement(payload)
         mask = mask & ~TARGETS | (WRITE | UNKNOWN if body is None else body)
-    backend = await acquire(session, mask)
+    backend = await acquire(session, mask, hint=session.hinted(mask, payload))
     session.stream(backend, command, QUERY, mask)
 
 
@@ -118,6 +118,8 @@ async def _reset_connection(session: Session, command: bytes) -> None:
     session.take_loss()
     session.state.reset()
     session.log.clear()
+    session.hints.clear()
+    session.follow_hints()
     for backend in session.backends.values():
         backend.applied = session.state.history.position
     session.client.send_ok(command, session.state.status)

@@ -10,6 +10,7 @@ Source: MySQL source documentation, "COM_STMT_EXECUTE"
 from __future__ import annotations
 
 from sqlproxy.errors import ProtocolError
+from sqlproxy.routing.hints import Hint
 from sqlproxy.wire import codec
 from sqlproxy.wire.constants import HEADER
 from sqlproxy.wire.framing import payload_of
@@ -30,7 +31,18 @@ class PreparedStatement:
     cursor.
     """
 
-    __slots__ = ("columns", "cursor", "long_data", "long_data_size", "mask", "number", "parameters", "payload", "types")
+    __slots__ = (
+        "columns",
+        "cursor",
+        "hint",
+        "long_data",
+        "long_data_size",
+        "mask",
+        "number",
+        "parameters",
+        "payload",
+        "types",
+    )
 
     def __init__(self, number: int, payload: bytes, mask: int, parameters: int, columns: int) -> None:
         self.number = number
@@ -42,6 +54,7 @@ class PreparedStatement:
         self.long_data: list[bytes] = []
         self.long_data_size = 0
         self.cursor = ""
+        self.hint: Hint | None = None  # in its text, for every execution
 
     def add_long_data(self, payload: bytes, limit: int) -> None:
         """Keep a COM_STMT_SEND_LONG_DATA payload until the execution; beyond ``limit`` bytes only count it."""

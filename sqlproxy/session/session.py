@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlproxy.errors import NoServerAvailable, ServerLost, SqlproxyError
 from sqlproxy.routing.causal import needs_sync
+from sqlproxy.routing.hints import Hint, HintStack
 from sqlproxy.session import dispatch, failure, replay
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.connect import Login
@@ -28,7 +29,9 @@ from sqlproxy.sql.bits import (
     BEGIN,
     BEGIN_READ_ONLY,
     EXECUTE_TEXT,
+    HINT,
     KILL,
+    TARGETS,
     UNKNOWN,
     WRITE,
 )
@@ -56,7 +59,7 @@ log = logging.getLogger("sqlproxy.session")
 
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
 _RERUNS: Final = 2  # times a read whose server was lost is run again: more than one server has to fail in that time
-_SLOW: Final = KILL | EXECUTE_TEXT  # facts that need more than forwarding
+_SLOW: Final = KILL | EXECUTE_TEXT | HINT  # facts that need more than forwarding
 
 
 class Session:
@@ -94,6 +97,8 @@ class Session:
         self._conflicts = 0  # times the command at hand was run again after error 1213
         self._losses = 0  # and after its server was lost
         self._task: asyncio.Task[None] | None = None
+        self.hints = HintStack()
+        self._slow = _SLOW  # every target too while a block of hints is open
 
     # -- the fast path
 
@@ -108,7 +113,7 @@ class Session:
         if len(command) < HEADER + MAX_PAYLOAD:
             if code == COM_QUERY:
                 mask = classify(command, HEADER + 1, self.state.mode)
-                if not mask & _SLOW:
+                if not mask & self._slow:
                     backend = self._ready(mask)
                     if backend is not None:
                         self._send(backend, command, QUERY, mask)
@@ -121,7 +126,7 @@ class Session:
 
     def _execute_fast(self, command: bytes) -> bool:
         statement = self.state.statements.get(statement_id(command))
-        if statement is None or statement.long_data:
+        if statement is None or statement.long_data or statement.mask & self._slow:
             return False
         backend = self._ready(statement.mask)
         if backend is None:
@@ -494,6 +499,23 @@ class Session:
             self.service.waiting -= 1
             self.waiting = ""
 
+    def hinted(self, mask: int, payload: bytes) -> Hint | None:
+        """The hint that the command at hand (a payload with a text) carries or has from an open block."""
+        hint = self.hints.take(self.statements, mask, payload, 1, self.state.mode)
+        self.follow_hints()
+        return hint
+
+    def follow_hints(self) -> None:
+        """Take the slow path for everything while a block of hints is open."""
+        self._slow = _SLOW | TARGETS if self.hints.active else _SLOW
+
+    def ignore_hint(self, hint: Hint, reason: str) -> None:
+        """Count a hint that cannot be followed; the session's first one is logged."""
+        self.service.stats.hints_ignored += 1
+        if not self.hints.told:
+            self.hints.told = True
+            log.info("session %d: a hint (%s) is ignored: %s", self.number, hint, reason)
+
     def executing(self, statement: PreparedStatement) -> None:
         """The next command streamed executes this statement."""
         self._executing = statement
@@ -546,6 +568,8 @@ class Session:
         self.login = login
         self.state = SessionState(login.database, self.service.config.max_session_history, multibyte)
         self.log.clear()
+        self.hints.clear()
+        self.follow_hints()
 
     def limit_wait(self, seconds: float) -> None:
         """What is waited for from now on, is waited for no longer than this."""

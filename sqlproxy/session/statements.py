@@ -19,6 +19,7 @@ from sqlproxy.session.prepared import (
     with_id,
 )
 from sqlproxy.sql.bits import (
+    HINT,
     LAST,
     NEXT_TRX,
     SESSION,
@@ -39,8 +40,9 @@ async def prepare(session: Session, command: bytes) -> None:
     """Prepare where the statement would run now; other backends follow when it first runs there."""
     payload = payload_of(command)
     mask = executable_mask(classify(payload, 1, session.state.mode))
+    hint = session.hinted(mask, payload)
     while True:
-        backend = await acquire(session, mask)
+        backend = await acquire(session, mask, hint=hint)
         try:
             reply = await backend.call(payload, PREPARE, session.service.config.failover_timeout)
             break
@@ -50,7 +52,9 @@ async def prepare(session: Session, command: bytes) -> None:
     state.last_statement += 1
     number = state.last_statement
     tracker = backend.tracker
-    state.statements[number] = PreparedStatement(number, payload, mask, tracker.parameters, tracker.columns)
+    statement = PreparedStatement(number, payload, mask, tracker.parameters, tracker.columns)
+    statement.hint = hint if mask & HINT else None
+    state.statements[number] = statement
     backend.statements[number] = BackendStatement(tracker.statement_id)
     session.client.write(with_id(reply, number))
     session.idle()
@@ -82,7 +86,7 @@ async def execute(session: Session, command: bytes) -> None:
     if statement.long_data_size > session.service.config.max_allowed_packet:
         statement.reset()
         raise PacketTooLarge("the parameters sent with COM_STMT_SEND_LONG_DATA exceed max_allowed_packet")
-    backend = await acquire(session, statement.mask)
+    backend = await acquire(session, statement.mask, hint=statement.hint or session.hints.top())
     target = backend.statements.get(statement.number) or await prepare_again(session, backend, statement)
     for payload in statement.long_data:
         backend.write(long_data_on(target, payload))

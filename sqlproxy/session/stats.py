@@ -45,6 +45,7 @@ class ServiceStats:
     __slots__ = (
         "client_errors",
         "conflicts_retried",
+        "hints_ignored",
         "logins_failed",
         "outcomes_unknown",
         "primary_waits",
@@ -72,6 +73,7 @@ class ServiceStats:
         self.transactions_replayed = 0
         self.replay_mismatches = 0
         self.conflicts_retried = 0  # statements and transactions run again after error 1213
+        self.hints_ignored = 0
 
     def as_dict(self) -> dict[str, int]:
         """Name to value, for the admin side."""
