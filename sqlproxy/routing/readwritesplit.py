@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from sqlproxy.routing.balancer import pick, read_candidates
 from sqlproxy.routing.base import Decision, Load, RouteContext
 from sqlproxy.sql.bits import (
-    BEGIN_READ_ONLY,
     LAST,
     LITERAL_ONLY,
     NEXT_TRX,
@@ -19,8 +18,6 @@ from sqlproxy.sql.bits import (
     SESSION,
 )
 from sqlproxy.topology.model import Snapshot
-
-_READS = READ | BEGIN_READ_ONLY
 
 
 class ReadWriteSplit:
@@ -31,6 +28,7 @@ class ReadWriteSplit:
         self._snapshot: Snapshot | None = None
         self._candidates: tuple[tuple[str, int], ...] = ()
         self._usable: frozenset[str] = frozenset()
+        self._active: frozenset[str] = frozenset()
         self._to_primary = Decision("", "")
         self._to_nobody = Decision("", "", True)
         self._reads: dict[str, Decision] = {}
@@ -41,7 +39,7 @@ class ReadWriteSplit:
             self._adopt(snapshot)
         if context.pinned or context.transaction:
             return self._bound(context)
-        if mask & _READS and context.autocommit and not context.next_transaction:
+        if mask & READ and context.autocommit and not context.next_transaction:
             return self._read(context, loads)
         if mask & LAST and context.last in self._usable:
             return Decision(context.last, "it asks about the statement before: the server used last")
@@ -53,6 +51,7 @@ class ReadWriteSplit:
         self._snapshot = snapshot
         self._candidates = read_candidates(snapshot.servers, snapshot.primary, self._primary_accepts_reads)
         self._usable = frozenset(view.name for view in snapshot.servers if view.usable)
+        self._active = frozenset(view.name for view in snapshot.servers if view.readable)
         reason = "a write, or not known to be a read: the primary" if snapshot.primary else describe_absence(snapshot)
         self._to_primary = Decision(snapshot.primary or "", reason)
         self._to_nobody = Decision("", describe_absence(snapshot, "readable"), True)
@@ -68,7 +67,7 @@ class ReadWriteSplit:
         return self._reads[name] if name else self._to_nobody
 
     def _session_statement(self, context: RouteContext, loads: Mapping[str, Load]) -> Decision:
-        if context.last in self._usable:
+        if context.last in self._active:
             return Decision(
                 context.last, "session state: the server used last, replayed on others before their use", True
             )

@@ -2,13 +2,14 @@
 
 One mechanism serves a second server, a reconnect and a reset. Each entry has a number; a backend remembers the number
 up to which it is current. A statement that sets again what an earlier one set replaces it (as MaxScale's
-``max_sescmd_history``), unless a statement between them might have read the old value.
+``max_sescmd_history``), unless it or a statement between them might have read the old value.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Final
 
 from sqlproxy.sql.bits import (
     DEALLOCATE_TEXT,
@@ -17,14 +18,31 @@ from sqlproxy.sql.bits import (
     USE_DB,
 )
 from sqlproxy.sql.extract import prepare_name, set_assignments
+from sqlproxy.sql.lexer import Lexer
+from sqlproxy.sql.tokens import BAD, END, LEFT, QUOTED, SYSVAR, WORD
+from sqlproxy.wire.constants import COM_SET_OPTION
 
-# Functions whose result depends on nothing but their arguments, as found in the SET statements of drivers.
-_DETERMINISTIC = frozenset(
+# What may appear in the value of a SET that is to have the same effect on every server: functions of nothing but their
+# arguments, words that stand for themselves, and settings that are alike on all servers or set by the session itself.
+_FUNCTIONS: Final = frozenset(
     b"concat concat_ws replace if ifnull nullif coalesce upper lower ucase lcase trim ltrim rtrim left right substring "
-    b"substr cast convert hex unhex abs greatest least char charset collation length find_in_set instr".split()
+    b"substr cast convert hex unhex abs greatest least char charset collation length find_in_set instr in".split()
 )
-_CALL = re.compile(rb"([A-Za-z_][A-Za-z0-9_$]*)\s*\(")
-_SUBQUERY = re.compile(rb"\(\s*(select|with|table|values)\b", re.IGNORECASE)
+_WORDS: Final = frozenset(
+    b"null true false on off default and or not xor div mod is like in between case when then else end collate using "
+    b"binary as char signed unsigned integer decimal x b n".split()
+)
+_SETTINGS: Final = frozenset(
+    b"sql_mode character_set_client character_set_connection character_set_results collation_connection time_zone "
+    b"autocommit foreign_key_checks unique_checks check_constraint_checks sql_notes sql_warnings sql_safe_updates "
+    b"sql_auto_is_null sql_quote_show_create sql_select_limit sql_big_selects sql_log_bin transaction_isolation "
+    b"tx_isolation transaction_read_only tx_read_only lc_time_names lc_messages wait_timeout interactive_timeout "
+    b"net_read_timeout net_write_timeout lock_wait_timeout innodb_lock_wait_timeout max_statement_time "
+    b"max_execution_time group_concat_max_len optimizer_switch default_storage_engine storage_engine".split()
+)
+_SPECIAL: Final = ("names", "charset", "role", "transaction")  # assignments whose value is no expression
+# Settings that decide how the text of later statements is read.
+_READING: Final = re.compile(r"session (names|charset|character_set_.*|collation_.*|sql_mode)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +54,7 @@ class Entry:
     payload: bytes = field(repr=False)
     literal: bool
     may_fail: bool = False  # a failure on another server means nothing
+    textual: bool = False  # what it means depends on character set and sql_mode
 
 
 class History:
@@ -48,8 +67,9 @@ class History:
     def append(self, key: tuple[str, ...], payload: bytes, literal: bool, may_fail: bool = False) -> None:
         """Add a statement, dropping an earlier one that it makes redundant."""
         self.position += 1
-        self._drop_redundant(key)
-        self.entries.append(Entry(self.position, key, payload, literal, may_fail))
+        if literal or key[:1] == ("statement",):  # what is no literal may read the value it replaces
+            self._drop_redundant(key)
+        self.entries.append(Entry(self.position, key, payload, literal, may_fail, _is_textual(key, payload)))
 
     def since(self, number: int) -> list[Entry]:
         """What a backend that is current up to ``number`` still has to be told."""
@@ -64,20 +84,29 @@ class History:
     def _drop_redundant(self, key: tuple[str, ...]) -> None:
         if not key:
             return
+        decides_reading = any(_READING.fullmatch(name) for name in key)
         for index in range(len(self.entries) - 1, -1, -1):
             entry = self.entries[index]
             if entry.key == key:
                 del self.entries[index]
                 return
-            if not entry.literal:
+            if not entry.literal or (decides_reading and entry.textual):
                 return
 
     def __len__(self) -> int:
         return len(self.entries)
 
 
+def _is_textual(key: tuple[str, ...], payload: bytes) -> bool:
+    if any(name.startswith("user ") for name in key) and b"'" in payload:
+        return True  # a user variable keeps the character set of its string
+    return b"\\" in payload or b'"' in payload or not payload.isascii()
+
+
 def key_of(mask: int, payload: bytes, mode: int) -> tuple[str, ...]:
     """What a session statement (a COM_QUERY payload) sets; () when that is not known, so that it is always kept."""
+    if payload[0] == COM_SET_OPTION:
+        return ("option",)
     if mask & USE_DB:
         return ("database",)
     if mask & (PREPARE_TEXT | DEALLOCATE_TEXT):
@@ -90,14 +119,31 @@ def key_of(mask: int, payload: bytes, mode: int) -> tuple[str, ...]:
 def is_replayable(mask: int, payload: bytes, mode: int) -> bool:
     """Whether a session statement has the same effect on every server of the cluster.
 
-    Literals, variables and functions of nothing but their arguments do; a subquery, ``NOW()`` or a stored function
-    may not.
+    Literals, user variables, known settings and functions of nothing but their arguments do; a subquery, ``NOW()``,
+    ``@@hostname`` or a stored function may not.
     """
     if mask & (LITERAL_ONLY | USE_DB | PREPARE_TEXT | DEALLOCATE_TEXT):
         return True
-    for _, _, value in set_assignments(payload, 1, mode):
-        if _SUBQUERY.search(value):
+    assignments = set_assignments(payload, 1, mode)
+    return bool(assignments) and all(
+        name in _SPECIAL or _is_repeatable(value, mode, scope != "user") for scope, name, value in assignments
+    )
+
+
+def _is_repeatable(value: bytes, mode: int, bare: bool) -> bool:
+    """Whether an expression has one value everywhere; ``bare``: a single word is a name, such as a character set."""
+    lexer = Lexer(value, 0, mode)
+    kind, before = lexer.advance(), b""
+    while kind != END:
+        text = value[lexer.start : lexer.pos].lower()
+        following = lexer.advance()
+        if kind in (BAD, QUOTED):
             return False
-        if any(name.lower() not in _DETERMINISTIC for name in _CALL.findall(value)):
+        if kind == SYSVAR and text[2:].rpartition(b".")[2] not in _SETTINGS:
             return False
+        if kind == WORD and not (bare and text == value.lower()):
+            known = _FUNCTIONS if following == LEFT else _WORDS
+            if text not in known and before not in (b"collate", b"using") and not text.startswith(b"_"):
+                return False
+        kind, before = following, text
     return True

@@ -13,6 +13,7 @@ from sqlproxy.session.history import History, is_replayable, key_of
 from sqlproxy.session.prepared import PreparedStatement
 from sqlproxy.sql.bits import (
     DEALLOCATE_TEXT,
+    EXECUTE_TEXT,
     HANDLER,
     LITERAL_ONLY,
     LOCK_TABLES,
@@ -24,6 +25,7 @@ from sqlproxy.sql.bits import (
     PREPARE_TEXT,
     SESSION,
     SET_CHARSET,
+    SET_GLOBAL,
     SQL_MODE,
     TEMP_TABLE,
     UNLOCK_TABLES,
@@ -34,7 +36,7 @@ from sqlproxy.sql.bits import (
     XA,
 )
 from sqlproxy.sql.classify import classify
-from sqlproxy.sql.extract import prepare_body, prepare_name, use_database
+from sqlproxy.sql.extract import prepare_body, prepare_name, set_assignments, use_database
 from sqlproxy.wire.constants import (
     COM_INIT_DB,
     SERVER_STATUS_ANSI_QUOTES,
@@ -45,7 +47,17 @@ from sqlproxy.wire.constants import (
 
 # Facts of a statement that change what is known of the session once it has succeeded.
 EFFECTS: Final = (
-    SESSION | TEMP_TABLE | LOCK_TABLES | UNLOCK_TABLES | USER_LOCK | XA | HANDLER | USERVAR_WRITE | NEXT_TRX | USE_DB
+    SESSION
+    | SET_GLOBAL
+    | TEMP_TABLE
+    | LOCK_TABLES
+    | UNLOCK_TABLES
+    | USER_LOCK
+    | XA
+    | HANDLER
+    | USERVAR_WRITE
+    | NEXT_TRX
+    | USE_DB
 )
 _TELLING: Final = (
     SERVER_STATUS_IN_TRANS | SERVER_STATUS_AUTOCOMMIT | SERVER_STATUS_NO_BACKSLASH_ESCAPES | SERVER_STATUS_ANSI_QUOTES
@@ -170,6 +182,8 @@ class SessionState:
                 self.pins.setdefault(reason, f"{reason} on {server}")
         if mask & UNLOCK_TABLES:
             self.pins.pop("LOCK TABLES", None)
+        if mask & (NEXT_TRX | SET_GLOBAL) and self._sets_session_too(payload):
+            self.pins.setdefault("mixed", f"session state set along with other scopes on {server}")
         if mask & NEXT_TRX:
             self.next_transaction = payload
         elif mask & MULTI and mask & EFFECTS & ~UNLOCK_TABLES:
@@ -178,6 +192,9 @@ class SessionState:
             self._remember(server, mask, payload)
         elif mask & USERVAR_WRITE:
             self.pins.setdefault("variable", f"a user variable set by a query on {server}")
+
+    def _sets_session_too(self, payload: bytes) -> bool:
+        return any(scope in ("session", "user") for scope, _, _ in set_assignments(payload, 1, self.mode))
 
     def _remember(self, server: str, mask: int, payload: bytes) -> None:
         if mask & USE_DB:
@@ -192,7 +209,7 @@ class SessionState:
         if not is_replayable(mask, payload, self.mode):
             self.pins.setdefault("value", f"a variable set from a value that only {server} knows")
             return
-        literal = bool(mask & (LITERAL_ONLY | USE_DB | DEALLOCATE_TEXT))
+        literal = bool(mask & (LITERAL_ONLY | USE_DB | DEALLOCATE_TEXT)) and not mask & EXECUTE_TEXT
         self.history.append(key_of(mask, payload, self.mode), payload, literal, bool(mask & DEALLOCATE_TEXT))
         if len(self.history) > self.max_history:
             self.pins.setdefault("history", f"more than {self.max_history} session statements, all on {server}")

@@ -122,6 +122,8 @@ class Statement(Assignments):
             total |= HINT
         if parts > 1:
             total |= MULTI
+            if total & SESSION:
+                total |= USERVAR_WRITE  # what it sets cannot be told from the rest of the text
             if total & TARGETS != READ:
                 total |= WRITE
         if total & WRITE:
