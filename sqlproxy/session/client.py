@@ -37,6 +37,7 @@ log = logging.getLogger("sqlproxy.client")
 
 _LOGIN_PACKET_LIMIT: Final = 1 << 17  # user, database and connection attributes need 64 KiB and a little
 _BUFFER_HIGH: Final = 256 * 1024  # bytes waiting for a slow client before its backend is paused
+_GOODBYE: Final = 0.5  # seconds a client gets to answer the end of TLS: an idle one never does
 _BACKLOG_HIGH: Final = 64 * 1024  # bytes of further commands held while one runs
 
 
@@ -120,7 +121,7 @@ class Client(asyncio.Protocol):
         if is_ssl_request(payload):
             if service.tls is None:
                 raise ProtocolError("the client asks for TLS, which this service does not offer")
-            await loop.connect_accepted_socket(lambda: self, sock, ssl=service.tls)
+            await loop.connect_accepted_socket(lambda: self, sock, ssl=service.tls, ssl_shutdown_timeout=_GOODBYE)
             self.secure = self.tls = True
             payload = await self.read_packet()
         else:
