@@ -61,10 +61,10 @@ def after_loss(mask: int, *, in_transaction: bool, pinned: bool, forwarded: bool
     if forwarded:
         return Outcome.CLOSE
     if pinned:
-        known = is_harmless(mask) or (in_transaction and not mask & MAY_COMMIT)
+        known = not may_commit(mask) if in_transaction else is_harmless(mask)
         return Outcome.PIN_LOST if known else Outcome.PIN_LOST_UNKNOWN
     if in_transaction:
-        if mask & MAY_COMMIT:
+        if may_commit(mask):
             return Outcome.UNKNOWN
         return Outcome.TRANSACTION_GONE if only_rolls_back(mask) else Outcome.TRANSACTION_LOST
     return Outcome.RUN_AGAIN if is_harmless(mask) else Outcome.UNKNOWN
@@ -73,6 +73,13 @@ def after_loss(mask: int, *, in_transaction: bool, pinned: bool, forwarded: bool
 def is_harmless(mask: int) -> bool:
     """Whether a statement outside a transaction may be run twice: it changes no data."""
     return bool(mask & _HARMLESS) and not mask & CALL and not (mask & MULTI and mask & WRITE)
+
+
+def may_commit(mask: int) -> bool:
+    """Whether a statement within a transaction may commit it, by its words or implicitly."""
+    if mask & ROLLBACK and not mask & (COMMIT | MULTI):
+        return False  # also with AND CHAIN
+    return bool(mask & MAY_COMMIT & ~(MULTI if mask & READ else 0))
 
 
 def only_rolls_back(mask: int) -> bool:

@@ -346,7 +346,7 @@ class Bench:
         self.evidence: list[tuple[str, str]] = []
         self.servers = [Server(name, Address("127.0.0.1", 3306)) for name in names]
         self.roles = {name: Role.PRIMARY if name == names[0] else Role.REPLICA for name in names}
-        self.states = {name: AdminState.ACTIVE for name in names}
+        self.states = dict.fromkeys(names, AdminState.ACTIVE)
         nothing: Any = None
         self.service = Service(
             ServiceConfig(name="app", listen=["127.0.0.1:4006"], **config),  # type: ignore[arg-type]

@@ -91,7 +91,7 @@ CASES = [
     ("SET = 1", "WRITE UNKNOWN"),
     ("SET @@ = 1", "WRITE UNKNOWN"),
     ("SET x = 'abc", "WRITE UNKNOWN"),
-    ("SET x = 1; SET y = 2", "WRITE MULTI"),
+    ("SET x = 1; SET y = 2", "WRITE USERVAR_WRITE MULTI"),
 ]
 
 

@@ -1,0 +1,689 @@
+"""Whole sessions over fake servers: where statements go, and what clients read when servers fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from sqlproxy.session.client import Client
+from sqlproxy.topology.model import AdminState, Role
+from sqlproxy.wire import codec
+from sqlproxy.wire import constants as c
+from tests.support.fakes import Bench, Connection, command, err, error_in, is_ok, ok, packets, query, rows, settle
+from tests.support.virtualtime import virtual
+
+MakeBench = Callable[..., Bench]
+
+LOST = "server n1 was lost (connection lost: connection reset)"
+
+
+@virtual
+async def test_reads_go_to_replicas_and_writes_to_the_primary(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    assert await client.where() in ("n2", "n3")
+    assert is_ok(await client.ask("INSERT INTO t VALUES (1)"))
+    assert b.fleet["n1"].texts == ["INSERT INTO t VALUES (1)"]
+    assert b.fleet.committed == [1]
+
+
+@virtual
+async def test_the_second_statement_needs_no_task(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("SELECT 1")
+    client.send(query("SELECT 1"))
+    assert client.session.running_on is not None
+    assert client.session._task is None
+    await settle()
+    assert not client.session.busy
+
+
+@pytest.mark.parametrize("chunk", [0, 1, 3])
+@virtual
+async def test_a_reply_arrives_unchanged_however_it_is_cut(bench: MakeBench, chunk: int) -> None:
+    b = bench()
+    b.fleet.chunk = chunk
+    client = b.client()
+    answer = rows(b"a" * 40, b"", b"b")
+    for server in b.fleet.servers.values():
+        server.script = lambda connection, payload: answer
+    assert await client.ask("SELECT a FROM t") == answer
+    assert await client.ask("SELECT a FROM t") == answer
+    assert b.counters() == (0, 1)
+
+
+# -- errors that say "not here"
+
+
+@pytest.mark.parametrize("chunk", [0, 1, 7])
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (1047, "WSREP has not yet prepared node for application use"),
+        (1290, "The server is running with the --read-only option so it cannot execute this statement"),
+        (1836, "Running in read-only mode"),
+    ],
+)
+@virtual
+async def test_a_write_refused_by_the_server_runs_again_once_there_is_a_primary(
+    bench: MakeBench, code: int, text: str, chunk: int
+) -> None:
+    b = bench()
+    b.fleet.chunk = chunk
+    client = b.client()
+    await client.ask("INSERT INTO t VALUES (1)")
+    b.fleet["n1"].script = lambda connection, payload: err(code, text)
+    client.send(query("INSERT INTO t VALUES (2)"))
+    await settle()
+    assert client.take() == b""
+    assert client.session.describe()["state"] == "waiting"
+    assert b.evidence == [("n1", f"error {code} from a session")]
+    b.publish(n1=Role.NON_PRIMARY, n2=Role.PRIMARY)
+    await settle()
+    assert is_ok(client.take())
+    assert b.fleet.committed == [1, 2]
+    assert "INSERT INTO t VALUES (2)" in b.fleet["n2"].texts
+
+
+@pytest.mark.parametrize("text", ["SELECT a FROM t", "SHOW TABLES"])
+@virtual
+async def test_a_read_on_a_server_that_shuts_down_runs_elsewhere(bench: MakeBench, text: str) -> None:
+    b = bench()
+    client = b.client()
+    first = await client.where()
+    b.fleet[first].script = lambda connection, payload: err(1053, "Server shutdown in progress", "08S01")
+    assert packets(await client.ask(text))[0][0] != c.ERR
+    assert b.evidence
+    assert b.service.stats.reads_retried == 1
+
+
+@virtual
+async def test_other_errors_are_the_clients_to_read(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    answer = err(1146, "Table 'a.t' doesn't exist", "42S02")
+    b.fleet["n1"].script = lambda connection, payload: answer
+    assert await client.ask("INSERT INTO t VALUES (1)") == answer
+    assert not b.evidence
+
+
+@virtual
+async def test_an_error_in_the_middle_of_a_reply_is_forwarded(bench: MakeBench) -> None:
+    b = bench("n1")
+    client = b.client()
+    answer = rows(b"a")[:-11] + err(1053, "Server shutdown in progress", seq=4)
+    b.fleet["n1"].script = lambda connection, payload: answer
+    assert await client.ask("SELECT a FROM t") == answer
+
+
+@virtual
+async def test_a_refusal_within_a_transaction_rolls_it_back(bench: MakeBench) -> None:
+    b = bench(transaction_replay=False)
+    client = b.client()
+    await client.ask("BEGIN")
+    b.fleet["n1"].script = lambda connection, payload: err(1047, "WSREP has not yet prepared node")
+    code, text = error_in(await client.ask("INSERT INTO t VALUES (1)"))
+    assert code == 1213
+    assert "try restarting transaction" in text
+    b.fleet["n1"].script = None
+    assert is_ok(await client.ask("INSERT INTO t VALUES (2)"))
+    assert b.fleet.committed == [2]
+
+
+# -- servers that die
+
+
+def silent(connection: Connection, payload: bytes) -> bytes:
+    return b""
+
+
+@virtual
+async def test_a_read_without_an_answer_runs_on_another_server(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    first = await client.where()
+    b.fleet[first].script = silent
+    client.send(query("SELECT a FROM t"))
+    await settle()
+    b.fleet[first].kill()
+    await settle()
+    reply = packets(client.take())
+    assert reply[2][1:].decode() != first
+    assert b.counters()[0] == 0
+
+
+@virtual
+async def test_a_read_is_not_run_again_without_end(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    lost = []
+
+    def die(connection: Connection, payload: bytes) -> bytes:
+        lost.append(connection.server.name)
+        asyncio.get_running_loop().call_soon(connection.server.lose)
+        return b""
+
+    for server in b.fleet.servers.values():
+        server.script = die
+    code, text = error_in(await client.ask("SELECT a FROM t"))
+    assert code == 2013
+    assert "was lost" in text
+    assert len(lost) == 3
+    assert not client.session.busy
+
+
+@virtual
+async def test_a_reply_partly_forwarded_ends_the_connection(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    first = await client.where()
+    b.fleet[first].script = lambda connection, payload: rows(b"a")[:-11]
+    client.send(query("SELECT a FROM t"))
+    await settle()
+    b.fleet[first].lose()
+    await settle()
+    assert client.transport.closing
+    assert b.counters()[1] == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "INSERT INTO t VALUES (1)",
+        "BEGIN; INSERT INTO t VALUES (1); COMMIT",
+        "START TRANSACTION READ ONLY; COMMIT; INSERT INTO t VALUES (1)",
+        "CALL p()",
+        "SET a = 1; INSERT INTO t VALUES (1)",
+    ],
+)
+@virtual
+async def test_the_outcome_of_a_write_without_an_answer_is_called_unknown(bench: MakeBench, text: str) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("INSERT INTO t VALUES (0)")
+    b.fleet["n1"].script = silent
+    client.send(query(text))
+    await settle()
+    b.fleet["n1"].kill()
+    b.publish(n1=Role.DOWN, n2=Role.PRIMARY)
+    await settle()
+    assert error_in(client.take()) == (
+        2013,
+        f"The outcome of this statement is unknown, it may or may not have been applied: {LOST}",
+    )
+    assert b.service.stats.outcomes_unknown == 1
+    assert is_ok(await client.ask("INSERT INTO t VALUES (2)"))
+    assert b.fleet.committed == [0, 2]
+
+
+@pytest.mark.parametrize(
+    "text", ["COMMIT", "CREATE TABLE a (a INT)", "BEGIN", "SET autocommit = 1", "CALL p()", "LOCK TABLES t WRITE"]
+)
+@virtual
+async def test_what_may_have_committed_the_transaction_has_an_unknown_outcome(bench: MakeBench, text: str) -> None:
+    b = bench(transaction_replay=False)
+    client = b.client()
+    await client.ask("BEGIN")
+    await client.ask("INSERT INTO t VALUES (1)")
+    b.fleet["n1"].script = silent
+    client.send(query(text))
+    await settle()
+    b.fleet["n1"].lose()
+    await settle()
+    code, message = error_in(client.take())
+    assert code == 2013
+    assert "unknown" in message
+    assert not client.session.state.in_transaction
+
+
+@pytest.mark.parametrize("text", ["INSERT INTO t VALUES (1)", "SELECT a FROM t", "SAVEPOINT a", "ROLLBACK AND CHAIN"])
+@virtual
+async def test_a_transaction_lost_under_a_statement_is_to_be_begun_again(bench: MakeBench, text: str) -> None:
+    b = bench(transaction_replay=False)
+    client = b.client()
+    await client.ask("BEGIN")
+    b.fleet["n1"].script = silent
+    client.send(query(text))
+    await settle()
+    b.fleet["n1"].lose()
+    await settle()
+    assert error_in(client.take()) == (
+        1213,
+        f"The transaction was rolled back because {LOST}; try restarting transaction",
+    )
+    b.fleet["n1"].script = None
+    assert await client.where() in ("n2", "n3")
+
+
+@virtual
+async def test_a_rollback_whose_server_dies_has_succeeded(bench: MakeBench) -> None:
+    b = bench(transaction_replay=False)
+    client = b.client()
+    await client.ask("BEGIN")
+    b.fleet["n1"].script = silent
+    client.send(query("ROLLBACK"))
+    await settle()
+    b.fleet["n1"].lose()
+    await settle()
+    assert is_ok(client.take())
+    assert not client.session.state.in_transaction
+
+
+@virtual
+async def test_a_rollback_with_more_in_the_same_text_has_not_succeeded(bench: MakeBench) -> None:
+    b = bench(transaction_replay=False)
+    client = b.client()
+    await client.ask("BEGIN")
+    b.fleet["n1"].lose()
+    assert error_in(await client.ask("ROLLBACK; INSERT INTO t VALUES (1)"))[0] == 1213
+    assert b.fleet.committed == []
+
+
+@virtual
+async def test_a_transaction_lost_between_statements_is_told_once_by_the_next(bench: MakeBench) -> None:
+    b = bench(transaction_replay=False)
+    client = b.client()
+    await client.ask("BEGIN")
+    b.fleet["n1"].lose()
+    assert error_in(await client.ask("INSERT INTO t VALUES (1)"))[0] == 1213
+    assert is_ok(await client.ask("INSERT INTO t VALUES (2)"))
+    assert b.fleet.committed == [2]
+    assert b.service.stats.transactions_lost == 1
+
+
+@virtual
+async def test_a_commit_after_the_loss_is_no_success(bench: MakeBench) -> None:
+    b = bench(transaction_replay=False)
+    client = b.client()
+    await client.ask("BEGIN")
+    await client.ask("INSERT INTO t VALUES (1)")
+    b.fleet["n1"].lose()
+    assert error_in(await client.ask("COMMIT"))[0] == 1213
+
+
+@virtual
+async def test_a_rollback_after_the_loss_is_a_success(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("BEGIN")
+    b.fleet["n1"].lose()
+    assert is_ok(await client.ask("ROLLBACK"))
+    assert is_ok(await client.ask("INSERT INTO t VALUES (2)"))
+
+
+@virtual
+async def test_a_lost_pin_ends_the_session_naming_the_pin(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("CREATE TEMPORARY TABLE a (a INT)")
+    b.fleet["n1"].lose()
+    code, text = error_in(await client.ask("SELECT a FROM a"))
+    assert code == 2013
+    assert "a temporary table on n1" in text
+    assert "unknown" not in text
+    assert client.transport.closing
+
+
+@virtual
+async def test_a_write_under_way_when_the_pin_is_lost_has_an_unknown_outcome(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("CREATE TEMPORARY TABLE a (a INT)")
+    b.fleet["n1"].script = silent
+    client.send(query("INSERT INTO t VALUES (1)"))
+    await settle()
+    b.fleet["n1"].lose()
+    await settle()
+    code, text = error_in(client.take())
+    assert code == 2013
+    assert "a temporary table on n1" in text
+    assert "unknown" in text
+    assert client.transport.closing
+
+
+@virtual
+async def test_losing_an_idle_connection_is_no_news_to_the_client(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    first = await client.where()
+    b.fleet[first].lose()
+    assert await client.where() in ("n2", "n3")
+
+
+# -- uploads
+
+
+@pytest.mark.parametrize("cut", [1, 3, 5, 1000])
+@virtual
+async def test_an_upload_reaches_the_server_whole_and_the_next_command_after_it(bench: MakeBench, cut: int) -> None:
+    b = bench("n1")
+    client = b.client()
+    got = bytearray()
+
+    def load(connection: Connection, payload: bytes) -> bytes | None:
+        if b"LOAD DATA" not in payload:
+            return None
+        connection.transport.uploading = True
+        return codec.packet(1, b"\xfbfile")
+
+    b.fleet["n1"].script = load
+    client.send(query("LOAD DATA LOCAL INFILE 'file' INTO TABLE t"))
+    await settle()
+    assert client.take() == codec.packet(1, b"\xfbfile")
+    transport = b.fleet["n1"].live[0].transport
+    transport.written.clear()
+    upload = codec.packet(2, b"1\n2\n") + codec.packet(3, b"3\n") + codec.packet(4, b"")
+    stream = upload + query("INSERT INTO t VALUES (9)")
+    for start in range(0, len(stream), cut):
+        client.send(stream[start : start + cut])
+    got += transport.written
+    assert bytes(got) == upload
+    transport.uploading = False
+    transport.send(ok(seq=5))
+    await settle()
+    assert packets(client.take()) == [packets(ok())[0]] * 2
+    assert b.fleet.committed == [9]
+
+
+@virtual
+async def test_a_server_lost_during_an_upload_ends_the_connection(bench: MakeBench) -> None:
+    b = bench("n1")
+    client = b.client()
+    b.fleet["n1"].script = lambda connection, payload: codec.packet(1, b"\xfbfile")
+    await client.ask("LOAD DATA LOCAL INFILE 'file' INTO TABLE t")
+    b.fleet["n1"].lose()
+    await settle()
+    assert client.transport.closing
+
+
+# -- many commands at once
+
+
+@virtual
+async def test_pipelined_commands_are_answered_in_order(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    client.send(
+        query("INSERT INTO t VALUES (1)") + query("SELECT 1") + command(0x63) + query("INSERT INTO t VALUES (2)")
+    )
+    await settle()
+    found = packets(client.take())
+    assert found[0][0] == c.OK
+    assert found[1] == b"\x01"
+    assert found[-2][0] == c.ERR
+    assert found[-1][0] == c.OK
+    assert b.fleet.committed == [1, 2]
+
+
+@virtual
+async def test_a_client_that_leaves_while_waiting_leaves_nothing_behind(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    b.publish(n1=Role.DOWN)
+    client.send(command(0x63) + query("INSERT INTO t VALUES (1)"))
+    await settle()
+    assert client.session.waiting
+    client.hang_up()
+    await settle()
+    b.publish(n1=Role.PRIMARY)
+    await settle()
+    assert b.fleet["n1"].log == []
+    assert b.counters() == (0, 0)
+    assert not b.registry.sessions
+
+
+@virtual
+async def test_a_client_that_leaves_during_a_statement_takes_its_connections_along(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("SELECT 1")
+    b.fleet["n1"].script = silent
+    client.send(query("INSERT INTO t VALUES (1)"))
+    await settle()
+    client.hang_up()
+    await settle()
+    assert b.counters() == (0, 0)
+    assert b.service.stats.sessions == 0
+
+
+# -- snapshots
+
+
+@virtual
+async def test_a_demoted_primary_keeps_its_open_transaction(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("BEGIN")
+    await client.ask("INSERT INTO t VALUES (1)")
+    b.publish(n1=Role.REPLICA, n2=Role.PRIMARY)
+    assert is_ok(await client.ask("INSERT INTO t VALUES (2)"))
+    assert is_ok(await client.ask("COMMIT"))
+    assert is_ok(await client.ask("INSERT INTO t VALUES (3)"))
+    assert b.fleet["n2"].texts[-1] == "INSERT INTO t VALUES (3)"
+    assert "INSERT INTO t VALUES (3)" not in b.fleet["n1"].texts
+    assert b.fleet.committed == [1, 2, 3]
+
+
+@virtual
+async def test_connections_to_a_server_that_is_out_are_given_up(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    first = await client.where()
+    b.publish(**{first: Role.DOWN})
+    assert b.fleet[first].live == []
+    assert await client.where() != first
+
+
+@virtual
+async def test_a_draining_server_is_left_when_nothing_is_open_there(bench: MakeBench) -> None:
+    b = bench()
+    idle, busy = b.client(), b.client()
+    await idle.ask("INSERT INTO t VALUES (1)")
+    await busy.ask("BEGIN")
+    b.states["n1"] = AdminState.DRAIN
+    b.publish(n2=Role.PRIMARY, n1=Role.REPLICA)
+    await settle()
+    assert len(b.fleet["n1"].live) == 1
+    assert is_ok(await busy.ask("COMMIT"))
+    await settle()
+    assert b.fleet["n1"].live == []
+    assert is_ok(await busy.ask("INSERT INTO t VALUES (2)"))
+
+
+# -- flow control
+
+
+@virtual
+async def test_a_slow_client_pauses_its_server_and_gets_no_further_reply_meanwhile(bench: MakeBench) -> None:
+    b = bench("n1")
+    client = b.client()
+    await client.ask("SELECT 1")
+    b.fleet["n1"].script = silent
+    client.send(query("SELECT a FROM t") + query("SELECT b FROM t"))
+    await settle()
+    transport = b.fleet["n1"].live[0].transport
+    client.client.pause_writing()
+    assert not transport.reading
+    transport.protocol.data_received(rows(b"a"))
+    await settle()
+    assert b.fleet["n1"].texts[-1] == "SELECT a FROM t"
+    client.client.resume_writing()
+    await settle()
+    assert transport.reading
+    assert b.fleet["n1"].texts[-1] == "SELECT b FROM t"
+
+
+@virtual
+async def test_a_client_paused_for_a_server_is_read_again_when_that_server_dies(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("INSERT INTO t VALUES (0)")
+    b.fleet["n1"].script = silent
+    client.send(query("INSERT INTO t VALUES (1)"))
+    b.fleet["n1"].live[0].backend.pause_writing()
+    assert not client.transport.reading
+    b.fleet["n1"].lose()
+    assert client.transport.reading
+
+
+# -- state
+
+
+@virtual
+async def test_settings_are_replayed_before_another_server_is_used(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("SET NAMES utf8mb4")
+    await client.ask("SET @a = 5")
+    await client.run(command(c.COM_INIT_DB, b"shop"))
+    await client.ask("INSERT INTO t VALUES (1)")
+    (connection,) = b.fleet["n1"].live
+    assert connection.settings["@a"] == "5"
+    assert connection.database == b"shop"
+    assert b.fleet["n1"].log[-1] == b"\x03INSERT INTO t VALUES (1)"
+
+
+@virtual
+async def test_a_server_that_refuses_a_setting_is_named(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("SELECT 1")
+    await client.ask("SET new_variable = 1")
+    b.fleet["n1"].script = lambda connection, payload: (
+        err(1193, "Unknown system variable 'new_variable'") if payload.startswith(b"\x03SET") else None
+    )
+    code, text = error_in(await client.ask("INSERT INTO t VALUES (1)"))
+    assert code == 1193
+    assert text == "server n1 does not accept a setting of this session: Unknown system variable 'new_variable'"
+    assert b.fleet.committed == []
+
+
+@virtual
+async def test_a_read_after_a_write_waits_for_the_replica_to_catch_up_once(bench: MakeBench) -> None:
+    b = bench("n1", "n2")
+    client = b.client()
+    await client.ask("INSERT INTO t VALUES (1)")
+    await client.ask("SELECT a FROM t")
+    await client.ask("SELECT a FROM t")
+    assert b.fleet["n2"].texts == ["SET STATEMENT wsrep_sync_wait=1 FOR SELECT 1", "SELECT a FROM t", "SELECT a FROM t"]
+
+
+@virtual
+async def test_a_replica_that_cannot_catch_up_is_passed_over(bench: MakeBench) -> None:
+    b = bench("n1", "n2")
+    client = b.client()
+    await client.ask("INSERT INTO t VALUES (1)")
+    b.fleet["n2"].script = lambda connection, payload: (
+        err(1205, "Lock wait timeout exceeded") if b"sync_wait" in payload else None
+    )
+    assert await client.where("SELECT a FROM t") == "n1"
+
+
+@virtual
+async def test_a_reset_connection_has_no_state_left(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("SET @a = 5")
+    await client.ask("CREATE TEMPORARY TABLE a (a INT)")
+    assert is_ok(await client.run(command(c.COM_RESET_CONNECTION)))
+    assert client.session.state.pins == {}
+    assert all(not connection.settings for server in b.fleet.servers.values() for connection in server.live)
+    assert await client.where() in ("n2", "n3")
+
+
+@virtual
+async def test_a_transaction_lost_to_a_failing_reset_is_not_told_afterwards(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("BEGIN")
+
+    def die(connection: Connection, payload: bytes) -> bytes | None:
+        if payload[0] != c.COM_RESET_CONNECTION:
+            return None
+        asyncio.get_running_loop().call_soon(connection.server.lose)
+        return b""
+
+    b.fleet["n1"].script = die
+    assert is_ok(await client.run(command(c.COM_RESET_CONNECTION)))
+    assert is_ok(await client.ask("INSERT INTO t VALUES (1)"))
+
+
+@virtual
+async def test_statistics_leave_the_session_as_it_was(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    for server in b.fleet.servers.values():
+        server.script = lambda connection, payload: (
+            codec.packet(1, b"Uptime: 1") if payload[0] == c.COM_STATISTICS else None
+        )
+    assert packets(await client.run(command(c.COM_STATISTICS))) == [b"Uptime: 1"]
+    assert client.session.state.context.autocommit
+
+
+@virtual
+async def test_a_failed_server_is_not_shunned_by_later_statements(bench: MakeBench) -> None:
+    b = bench("n1")
+    client = b.client()
+    await client.ask("SELECT 1")
+    b.fleet["n1"].lose()
+    b.fleet["n1"].script = silent
+    client.send(query("SELECT a FROM t"))
+    await settle()
+    b.fleet["n1"].script = None
+    b.fleet["n1"].lose()
+    await settle(1)
+    client.take()
+    b.fleet["n1"].lose()
+    assert is_ok(await client.ask("INSERT INTO t VALUES (1)"))
+
+
+# -- refused commands
+
+
+@pytest.mark.parametrize(
+    ("code", "number", "text"),
+    [
+        (c.COM_BINLOG_DUMP, 1235, "COM_BINLOG_DUMP is not relayed: connect the replica to a server directly"),
+        (c.COM_SHUTDOWN, 1235, "COM_SHUTDOWN is not relayed: shut a server down by connecting to it directly"),
+        (0x63, 1047, "Unknown command 0x63"),
+    ],
+)
+@virtual
+async def test_commands_that_are_not_relayed_are_refused_in_words(
+    bench: MakeBench, code: int, number: int, text: str
+) -> None:
+    client = bench().client()
+    assert error_in(await client.run(command(code))) == (number, text)
+    assert is_ok(await client.ask("INSERT INTO t VALUES (1)"))
+
+
+@virtual
+async def test_quit_ends_the_connection(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("SELECT 1")
+    assert await client.run(command(c.COM_QUIT)) == b""
+    assert client.transport.closing
+    assert b.counters() == (0, 0)
+
+
+@virtual
+async def test_a_session_is_described_for_operators(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client(database=b"shop")
+    await client.ask("BEGIN")
+    row = client.session.describe()
+    assert row["user"] == "app"
+    assert row["database"] == "shop"
+    assert row["primary"] == "n1"
+    assert row["in_transaction"] is True
+    assert row["state"] == "idle"
+    assert "secret" not in repr(row)
+
+
+def test_a_client_is_named_by_its_address() -> None:
+    service: object = None
+    assert Client(service, "").host == "localhost"  # type: ignore[arg-type]
