@@ -53,6 +53,7 @@ def extensions() -> list[Extension]:
     ]
     return cythonize(
         modules,
+        build_dir="build/cython",  # out of the packages, whose every C file would be shipped
         compiler_directives={
             "language_level": 3,
             "boundscheck": True,
