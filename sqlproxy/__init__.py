@@ -1,14 +1,16 @@
 """sqlproxy: a topology-aware SQL proxy for Galera and MySQL.
 
 ``SQLPROXY_PURE=1`` makes every module load from its ``.py`` source even where a compiled one lies beside it,
-so that one test suite can run over both.
+so that one test suite can run over both. The same happens when the compiled modules do not belong to the sources: one
+is missing or older than its source.
 """
 
 import os
 import sys
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
+from pathlib import Path
 
 __version__ = "0.1.0"
 
@@ -27,5 +29,20 @@ class _PureFinder(MetaPathFinder):
         return spec_from_file_location(name, source, loader=SourceFileLoader(name, source))
 
 
-if os.environ.get("SQLPROXY_PURE") == "1":
+def _why_pure(package: Path) -> str:
+    """Why no compiled module is to be used; "" when all may be. They know each other, so it is all or none."""
+    if os.environ.get("SQLPROXY_PURE") == "1":
+        return "SQLPROXY_PURE=1"
+    for declarations in sorted(package.rglob("*.pxd")):
+        source, compiled = declarations.with_suffix(".py"), declarations.with_suffix(EXTENSION_SUFFIXES[0])
+        if not compiled.exists():
+            return f"{compiled.name} has not been built"
+        if compiled.stat().st_mtime < source.stat().st_mtime:
+            return f"{compiled.name} is older than {source.name}"
+    return ""
+
+
+PURE_BECAUSE = _why_pure(Path(__file__).parent)
+
+if PURE_BECAUSE:
     sys.meta_path.insert(0, _PureFinder())

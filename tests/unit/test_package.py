@@ -1,0 +1,38 @@
+"""The choice between compiled and uncompiled modules."""
+
+import os
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import pytest
+
+from sqlproxy import _why_pure
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One compiled module, built after its source was written."""
+    monkeypatch.delenv("SQLPROXY_PURE", raising=False)
+    for name, seconds in (("m.py", 100), ("m.pxd", 100), (f"m{EXTENSION_SUFFIXES[0]}", 200)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (seconds, seconds))
+    return tmp_path
+
+
+def test_compiled_modules_newer_than_their_sources_are_used(package: Path) -> None:
+    assert _why_pure(package) == ""
+
+
+def test_a_source_changed_after_the_build_counts_for_all(package: Path) -> None:
+    os.utime(package / "m.py", (300, 300))
+    assert "older than m.py" in _why_pure(package)
+
+
+def test_a_module_that_was_not_built_counts_for_all(package: Path) -> None:
+    (package / "other.pxd").touch()
+    assert _why_pure(package) == f"other{EXTENSION_SUFFIXES[0]} has not been built"
+
+
+def test_the_environment_can_ask_for_the_sources(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SQLPROXY_PURE", "1")
+    assert _why_pure(package) == "SQLPROXY_PURE=1"
