@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
+ALONE := $(wildcard tests/unit tests/fuzz tests/simulation)
+WITH_SERVERS := $(wildcard tests/integration tests/chaos tests/conformance)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -49,11 +51,11 @@ check: dev
 	$(BIN)/mypy
 
 unit: ext
-	$(BIN)/pytest tests/unit tests/fuzz
+	$(BIN)/pytest $(ALONE)
 	SQLPROXY_PURE=1 $(BIN)/pytest tests/unit
 
 integration: test-deps ext
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest $(WITH_SERVERS)
 
 test-deps:
 	@.ci/install-servers
