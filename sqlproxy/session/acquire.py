@@ -27,9 +27,7 @@ class LossTold(SqlproxyError):
     """The statement was answered with what became of the transaction or the pin before it; nothing is left to do."""
 
 
-async def acquire(
-    session: Session, mask: int, position: int | None = None, hint: Hint | None = None
-) -> Backend:
+async def acquire(session: Session, mask: int, position: int | None = None, hint: Hint | None = None) -> Backend:
     """A backend that may take a statement of classification ``mask`` now, current in every respect.
 
     A transaction that was lost is replayed first. ``position``: replay the session's history only up to there, for
@@ -186,9 +184,9 @@ async def _make_current(session: Session, backend: Backend, position: int | None
                 ) from None
         backend.applied = entry.number
     backend.applied = max(backend.applied, target)
+    await _catch_up(session, backend)
     if state.next_transaction and backend.server != state.context.last:
         await backend.call(state.next_transaction, QUERY, limit)
-    await _catch_up(session, backend)
 
 
 async def _catch_up(session: Session, backend: Backend) -> None:

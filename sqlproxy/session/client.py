@@ -200,6 +200,9 @@ class Client(asyncio.Protocol):
         try:
             async with asyncio.timeout(self.service.config.login_timeout):
                 await login.change_user(self, session, ChangeUser.parse(payload, self.capabilities))
+        except asyncio.CancelledError:
+            self.close()  # killed half way between two users
+            raise
         except (SqlproxyError, TimeoutError, EOFError) as error:
             message = error if isinstance(error, SqlproxyError) else SqlproxyError("login timed out")
             self.send_packet(err_packet(message.code, message.sqlstate, message.message))
@@ -212,9 +215,10 @@ class Client(asyncio.Protocol):
 
     async def refuse(self, sock: socket.socket, error: SqlproxyError) -> None:
         """Tell a client why it may not log in, and close."""
-        packet = codec.packet(
-            self._seq + 1 if self._packets is not None else 0, err_packet(error.code, error.sqlstate, error.message)
-        )
+        packet = codec.packet(self._seq + 1, err_packet(error.code, error.sqlstate, error.message))
+        if self._packets is None:
+            # in place of the greeting there is no SQLSTATE: the client could not tell it from text
+            packet = codec.packet(0, b"\xff" + error.code.to_bytes(2, "little") + error.message.encode()[:512])
         if self._transport is not None:
             self.write(packet)
             self.close()

@@ -26,7 +26,8 @@ LONG_DATA_HEAD = 7  # command, id, parameter number
 class PreparedStatement:
     """What is known of one statement of one client.
 
-    ``mask`` is the classification of its text; ``types`` the newest parameter types (two bytes each), once sent;
+    ``mask`` is the classification of its text; ``database`` the default database it was prepared in;
+    ``types`` the newest parameter types (two bytes each), once sent;
     ``long_data`` the COM_STMT_SEND_LONG_DATA payloads for the next execution, ``cursor`` the server that holds an open
     cursor.
     """
@@ -34,6 +35,7 @@ class PreparedStatement:
     __slots__ = (
         "columns",
         "cursor",
+        "database",
         "hint",
         "long_data",
         "long_data_size",
@@ -54,6 +56,7 @@ class PreparedStatement:
         self.long_data: list[bytes] = []
         self.long_data_size = 0
         self.cursor = ""
+        self.database = b""
         self.hint: Hint | None = None  # in its text, for every execution
 
     def add_long_data(self, payload: bytes, limit: int) -> None:

@@ -88,7 +88,8 @@ class SessionState:
         self.written = 0  # statements so far that may have changed data
         self.written_on = ""
         self.statements: dict[int, PreparedStatement] = {}
-        self.last_statement = 0
+        self.last_statement = 0  # the newest number given out
+        self.last_prepared = 0  # what MariaDB's "statement prepared last" means; 0 after a failure
         self._text_statements: dict[bytes, int] = {}  # classification of PREPARE … FROM texts
 
     @property
@@ -152,6 +153,7 @@ class SessionState:
         self.history.clear()
         self.pins.clear()
         self.statements.clear()
+        self.last_prepared = 0
         self.next_transaction = b""
         self._text_statements.clear()
         self.mode &= MODE_MULTIBYTE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from sqlproxy.errors import PacketTooLarge, ServerLost, SqlproxyError
@@ -28,7 +29,7 @@ from sqlproxy.sql.bits import (
     WRITE,
 )
 from sqlproxy.sql.classify import classify
-from sqlproxy.wire.constants import ER_UNKNOWN_STMT_HANDLER
+from sqlproxy.wire.constants import COM_INIT_DB, ER_UNKNOWN_STMT_HANDLER
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.response import PREPARE, ROWS, SINGLE
 
@@ -41,23 +42,31 @@ async def prepare(session: Session, command: bytes) -> None:
     payload = payload_of(command)
     mask = executable_mask(classify(payload, 1, session.state.mode))
     hint = session.hinted(mask, payload)
+    state = session.state
+    state.last_prepared = 0
     while True:
         backend = await acquire(session, mask, hint=hint)
         try:
             reply = await backend.call(payload, PREPARE, session.service.config.failover_timeout)
             break
-        except ServerLost:
-            continue  # acquire says what became of a transaction or a pin
-    state = session.state
+        except ServerLost as error:
+            _check_deadline(session, error)  # acquire says what became of a transaction or a pin
     state.last_statement += 1
-    number = state.last_statement
+    number = state.last_prepared = state.last_statement
     tracker = backend.tracker
     statement = PreparedStatement(number, payload, mask, tracker.parameters, tracker.columns)
+    statement.database = state.database
     statement.hint = hint if mask & HINT else None
     state.statements[number] = statement
     backend.statements[number] = BackendStatement(tracker.statement_id)
     session.client.write(with_id(reply, number))
     session.idle()
+
+
+def _check_deadline(session: Session, loss: ServerLost) -> None:
+    """Raises ``loss`` when the command has had its time; else it is tried on another server."""
+    if asyncio.get_running_loop().time() >= session.deadline:
+        raise loss
 
 
 def executable_mask(mask: int) -> int:
@@ -71,7 +80,7 @@ def executable_mask(mask: int) -> int:
 def _find(session: Session, command: bytes, where: str) -> PreparedStatement:
     number = statement_id(command)
     if number == LAST_PREPARED:
-        number = session.state.last_statement
+        number = session.state.last_prepared
     statement = session.state.statements.get(number)
     if statement is None:
         raise SqlproxyError(
@@ -86,8 +95,7 @@ async def execute(session: Session, command: bytes) -> None:
     if statement.long_data_size > session.service.config.max_allowed_packet:
         statement.reset()
         raise PacketTooLarge("the parameters sent with COM_STMT_SEND_LONG_DATA exceed max_allowed_packet")
-    backend = await acquire(session, statement.mask, hint=statement.hint or session.hints.top())
-    target = backend.statements.get(statement.number) or await prepare_again(session, backend, statement)
+    backend, target = await _acquire_prepared(session, statement)
     for payload in statement.long_data:
         backend.write(long_data_on(target, payload))
     packet = execute_on(statement, target, command)
@@ -95,14 +103,42 @@ async def execute(session: Session, command: bytes) -> None:
     session.stream(backend, packet, reply_kind(command), statement.mask)
 
 
+async def _acquire_prepared(session: Session, statement: PreparedStatement) -> tuple[Backend, BackendStatement]:
+    """A backend for a statement that has it; one lost under the preparation is replaced."""
+    while True:
+        backend = await acquire(session, statement.mask, hint=statement.hint or session.hints.top())
+        target = backend.statements.get(statement.number)
+        if target is not None:
+            return backend, target
+        try:
+            return backend, await prepare_again(session, backend, statement)
+        except ServerLost as error:
+            _check_deadline(session, error)
+
+
 async def prepare_again(session: Session, backend: Backend, statement: PreparedStatement) -> BackendStatement:
-    """Prepare a known statement on a backend that does not have it. Raises SqlproxyError when it differs there."""
-    await backend.call(statement.payload, PREPARE, session.service.config.connect_timeout)
-    if backend.tracker.parameters != statement.parameters:
+    """Prepare a known statement on a backend that does not have it, in the database it was first prepared in.
+
+    Raises SqlproxyError when it differs there.
+    """
+    here = session.state.database
+    moved = statement.database not in (b"", here)
+    if moved:
+        await _change_database(session, backend, statement.database)
+    try:
+        await backend.call(statement.payload, PREPARE, session.service.config.connect_timeout)
+        parameters, target = backend.tracker.parameters, BackendStatement(backend.tracker.statement_id)
+    finally:
+        if moved and not backend.closed:
+            await _change_database(session, backend, here)
+    if parameters != statement.parameters:
         raise SqlproxyError(f"server {backend.server} sees other parameters in this statement; prepare it again")
-    target = BackendStatement(backend.tracker.statement_id)
     backend.statements[statement.number] = target
     return target
+
+
+async def _change_database(session: Session, backend: Backend, database: bytes) -> None:
+    await backend.call(bytes((COM_INIT_DB,)) + database, SINGLE, session.service.config.connect_timeout)
 
 
 async def fetch(session: Session, command: bytes) -> None:
