@@ -10,6 +10,7 @@ import pytest
 
 from sqlproxy.lab.galera import GaleraLab
 from tests.support import workload as load
+from tests.support.cluster import servers_of, wait_new_primary, wait_settled
 from tests.support.proxy import Proxy, running_proxy
 from tests.support.waiting import wait_until
 from tests.support.workload import Workload
@@ -20,31 +21,15 @@ ADDED = 1.5  # seconds the proxy and a loaded machine may add to the cluster's o
 
 @pytest.fixture(scope="module")
 def module_proxy(galera: GaleraLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    with running_proxy(tmp_path_factory.mktemp("proxy"), ports(galera)) as proxy:
+    with running_proxy(tmp_path_factory.mktemp("proxy"), servers_of(galera)) as proxy:
         yield proxy
 
 
 @pytest.fixture
 def proxy(module_proxy: Proxy, healthy_galera: GaleraLab) -> Proxy:
     """The module's proxy with every node in use."""
-    wait_all_in_use(module_proxy)
+    wait_settled(module_proxy)
     return module_proxy
-
-
-def ports(galera: GaleraLab) -> dict[str, int]:
-    return dict(zip(galera.nodes, galera.ports, strict=True))
-
-
-def wait_all_in_use(proxy: Proxy) -> None:
-    wait_until(
-        lambda: sorted(row["role"] for row in proxy.servers().values()) == ["primary", "replica", "replica"],
-        30,
-        "one primary and two replicas",
-    )
-
-
-def wait_new_primary(proxy: Proxy, old: str) -> None:
-    wait_until(lambda: proxy.primary not in (None, old), 15, f"another primary than {old}")
 
 
 def wait_used(proxy: Proxy, name: str) -> None:
@@ -108,7 +93,7 @@ def test_a_lost_primary_costs_writers_at_most_the_statement_under_way(
         workload.progress()
         pauses = workload.pause(load.WRITE), workload.pause(load.READ), workload.pause(load.DIRECT)
         galera.join(victim)
-        wait_all_in_use(proxy)
+        wait_settled(proxy)
         wait_used(proxy, victim)
         workload.progress()
     check_primary_lost(workload, galera, proxy)
@@ -124,7 +109,7 @@ def test_connections_to_a_primary_behind_a_firewall_are_released(proxy: Proxy, g
         with firewalled(galera.node(victim).port):
             wait_new_primary(proxy, victim)
             workload.progress()
-        wait_all_in_use(proxy)
+        wait_settled(proxy)
         wait_used(proxy, victim)
         workload.progress()
     check_primary_lost(workload, galera, proxy)
@@ -140,7 +125,7 @@ def test_a_lost_replica_costs_nobody_an_error(proxy: Proxy, galera: GaleraLab, h
         proxy.wait_roles(**{victim: "down"})
         workload.progress()
         galera.join(victim)
-        wait_all_in_use(proxy)
+        wait_settled(proxy)
         wait_used(proxy, victim)
     check(workload, galera, proxy)
     assert workload.failures() == []
