@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
+COMPILED := $(shell find sqlproxy -name '*.pxd')
+COMPILED += $(COMPILED:.pxd=.py)
 ALONE := $(wildcard tests/unit tests/fuzz tests/simulation)
-WITH_SERVERS := $(wildcard tests/integration tests/chaos tests/conformance)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -27,7 +28,7 @@ run: install
 	@$(BIN)/sqlproxy demo
 
 install: $(RUNTIME)
-$(RUNTIME): pyproject.toml setup.py
+$(RUNTIME): pyproject.toml setup.py $(COMPILED)
 	@.ci/make-venv $(PYTHON) $(VENV)
 	@echo "installing sqlproxy into $(VENV), with its compiled core if there is a compiler …"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
@@ -39,7 +40,7 @@ $(DEV): pyproject.toml setup.py
 	@.ci/make-venv $(PYTHON) $(VENV)
 	@echo "installing sqlproxy and its development tools into $(VENV) …"
 	@SQLPROXY_SKIP_EXT=1 $(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
-	@touch $@ $(RUNTIME)
+	@touch $@
 
 ext: dev
 	@.ci/need-compiler $(BIN)/python
@@ -55,7 +56,7 @@ unit: ext
 	SQLPROXY_PURE=1 $(BIN)/pytest tests/unit
 
 integration: test-deps ext
-	$(BIN)/pytest $(WITH_SERVERS)
+	$(BIN)/pytest tests/integration
 
 test-deps:
 	@.ci/install-servers

@@ -91,8 +91,10 @@ def config_for(servers: Mapping[str, int], port: int, admin_port: int, service: 
         f'[[servers]]\nname = "{name}"\naddress = "127.0.0.1:{server_port}"' for name, server_port in servers.items()
     )
     topology = "galera" if len(servers) > 1 else "static"
-    monitor = "" if "[monitor]" in extra else (
-        f'[monitor]\ntopology = "{topology}"\nuser = "monitor"\npassword = "monitor"\ninterval = "200ms"\n'
+    monitor = (
+        ""
+        if "[monitor]" in extra
+        else (f'[monitor]\ntopology = "{topology}"\nuser = "monitor"\npassword = "monitor"\ninterval = "200ms"\n')
     )
     return f"""
 {tables}

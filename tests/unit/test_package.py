@@ -11,12 +11,15 @@ from sqlproxy import _why_pure
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One compiled module, built after its source was written."""
+    """One compiled module of a checkout, built after its source was written."""
     monkeypatch.delenv("SQLPROXY_PURE", raising=False)
+    (tmp_path / "setup.py").touch()
+    package = tmp_path / "package"
+    package.mkdir()
     for name, seconds in (("m.py", 100), ("m.pxd", 100), (f"m{EXTENSION_SUFFIXES[0]}", 200)):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (seconds, seconds))
-    return tmp_path
+        (package / name).touch()
+        os.utime(package / name, (seconds, seconds))
+    return package
 
 
 def test_compiled_modules_newer_than_their_sources_are_used(package: Path) -> None:
@@ -26,6 +29,12 @@ def test_compiled_modules_newer_than_their_sources_are_used(package: Path) -> No
 def test_a_source_changed_after_the_build_counts_for_all(package: Path) -> None:
     os.utime(package / "m.py", (300, 300))
     assert "older than m.py" in _why_pure(package)
+
+
+def test_times_mean_nothing_where_files_were_copied_by_an_installation(package: Path) -> None:
+    (package.parent / "setup.py").unlink()
+    os.utime(package / "m.py", (300, 300))
+    assert _why_pure(package) == ""
 
 
 def test_a_module_that_was_not_built_counts_for_all(package: Path) -> None:
