@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlproxy.accounts.host import client_host
 from sqlproxy.errors import AccessDenied
+
+_LONGEST_NAME: Final = 128  # characters of a user name: MariaDB cuts what is longer
 
 
 def shown_host(host_ip: str | None, skip_name_resolve: bool = False) -> str:
@@ -14,7 +18,7 @@ def shown_host(host_ip: str | None, skip_name_resolve: bool = False) -> str:
 
 def access_denied(user: str | bytes, host: str, using_password: bool) -> AccessDenied:
     """Error 1045. ``host`` as ``shown_host`` gives it; ``using_password``: the client sent one."""
-    name = user.decode("utf-8", "replace") if isinstance(user, bytes) else user
+    name = (user.decode("utf-8", "replace") if isinstance(user, bytes) else user)[:_LONGEST_NAME]
     return AccessDenied(
         f"Access denied for user '{name}'@'{host}' (using password: {'YES' if using_password else 'NO'})"
     )

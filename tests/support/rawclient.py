@@ -76,7 +76,11 @@ class RawClient:
         self.seq = 0
         self.shape: list[str] = []
         self._tls = False
-        self.greeting = Greeting.parse(self.read())
+        try:
+            self.greeting = Greeting.parse(self.read())
+        except BaseException:
+            self.close()
+            raise
 
     # -- packets
 
