@@ -34,6 +34,7 @@ from sqlproxy.sql.bits import (
 )
 from sqlproxy.wire.constants import (
     ER_CONNECTION_KILLED,
+    ER_ERROR_DURING_COMMIT,
     ER_OPTION_PREVENTS_STATEMENT,
     ER_READ_ONLY_MODE,
     ER_SERVER_SHUTDOWN,
@@ -104,8 +105,10 @@ def after_error(code: int, text: bytes, mask: int, *, in_transaction: bool, pinn
 
     Only errors that say "not executed here" are acted upon: 1047 (a Galera node that is not ready refuses the command
     before looking at it), 1290 and 1836 when the server is read-only, and for reads also those of a server that shuts
-    down.
+    down; and those that are ``is_doubtful``, as if the server had been lost.
     """
+    if is_doubtful(code, text):
+        return after_loss(mask, in_transaction=in_transaction, pinned=pinned, forwarded=False)
     if code == ER_UNKNOWN_COM_ERROR and b"WSREP" in text:
         refused = True
     elif code == ER_READ_ONLY_MODE or (code == ER_OPTION_PREVENTS_STATEMENT and b"read-only" in text):
@@ -121,10 +124,21 @@ def after_error(code: int, text: bytes, mask: int, *, in_transaction: bool, pinn
     return Outcome.TRANSACTION_GONE if only_rolls_back(mask) else Outcome.TRANSACTION_LOST
 
 
+def is_doubtful(code: int, text: bytes) -> bool:
+    """Whether an error says no more than a lost connection: Galera could not tell how a commit ended.
+
+    A node that loses its peers while it replicates a transaction answers so, "(provider status: Not connected to
+    Primary Component)", whether or not they have received it. Source: MariaDB sql/wsrep_thd.h, wsrep_override_error,
+    for e_error_during_commit.
+    """
+    return code == ER_ERROR_DURING_COMMIT and b"replication fragment" in text
+
+
 def is_evidence(code: int, text: bytes) -> bool:
     """Whether an error says something about the server that the monitor should look at now."""
     return (
         code in (ER_SERVER_SHUTDOWN, ER_READ_ONLY_MODE, ER_CONNECTION_KILLED)
+        or is_doubtful(code, text)
         or (code == ER_UNKNOWN_COM_ERROR and b"WSREP" in text)
         or (code == ER_OPTION_PREVENTS_STATEMENT and b"read-only" in text)
     )

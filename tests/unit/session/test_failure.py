@@ -55,6 +55,10 @@ def test_what_a_lost_server_means(
 NOT_READY = (1047, b"WSREP has not yet prepared node for application use")
 READ_ONLY = (1290, b"The MariaDB server is running with the --read-only option so it cannot execute this statement")
 SHUTDOWN = (1053, b"Server shutdown in progress")
+CUT_OFF = (
+    1180,
+    b"Error while appending streaming replication fragment(provider status: Not connected to Primary Component)",
+)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +89,15 @@ def test_what_an_error_means(error: tuple[int, bytes], text: str, alone: Outcome
     assert after_error(*error, mask, in_transaction=True, pinned=True) is FORWARD
 
 
+def test_a_commit_whose_end_the_server_does_not_know_is_as_one_whose_server_was_lost() -> None:
+    commit, insert = classify(b"COMMIT"), classify(b"INSERT INTO t VALUES (1)")
+    assert after_error(*CUT_OFF, insert, in_transaction=False, pinned=False) is UNKNOWN
+    assert after_error(*CUT_OFF, commit, in_transaction=True, pinned=False) is UNKNOWN
+    assert after_error(*CUT_OFF, insert, in_transaction=True, pinned=False) is LOST
+    assert after_error(*CUT_OFF, commit, in_transaction=True, pinned=True) is PIN_UNKNOWN
+    assert after_error(1180, b"Got error 28 during COMMIT", commit, in_transaction=True, pinned=False) is FORWARD
+
+
 @pytest.mark.parametrize(
     ("text", "alone", "within"),
     [
@@ -108,6 +121,7 @@ def test_what_a_conflict_means(text: str, alone: Outcome, within: Outcome) -> No
         (*NOT_READY, True),
         (*READ_ONLY, True),
         (*SHUTDOWN, True),
+        (*CUT_OFF, True),
         (1927, b"", True),
         (1836, b"", True),
         (1047, b"Unknown command", False),
