@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--short", action="store_true", help="only the commonest faults")
-    parser.add_argument("--only", default="", help="only faults whose name contains this")
+    parser.add_argument("--only", default="", help="only faults whose name matches this regular expression")
     parser.add_argument("--times", type=int, default=1, help="the whole list so many times")
     parser.add_argument("--budget", type=float, default=2400, help="seconds after which no other fault begins")
     parser.add_argument("--exactly-once", action="store_true", help="with exactly_once = true: no error at all")
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> Report:
-    faults: list[Fault] = [f for f in (SHORT if arguments.short else FULL) if arguments.only in f.name]
+    faults: list[Fault] = [f for f in (SHORT if arguments.short else FULL) if re.search(arguments.only, f.name)]
     service = arguments.service + ("\nexactly_once = true" if arguments.exactly_once else "")
     with campaign(service, arguments.exactly_once, _tell) as round_:
         return round_.run(faults * arguments.times, arguments.budget)

@@ -91,10 +91,6 @@ def forget_state(node: GaleraNode) -> None:
     """Make a node that is down need a full state transfer."""
     for name in ("grastate.dat", "galera.cache", "gvwstate.dat"):
         (node.data / name).unlink(missing_ok=True)
-    (node.data / "grastate.dat").write_text(
-        "# GALERA saved state\nversion: 2.1\nuuid:    00000000-0000-0000-0000-000000000000\n"
-        "seqno:   -1\nsafe_to_bootstrap: 0\n"
-    )
 
 
 def _nft(script: str) -> None:

@@ -29,6 +29,8 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS lists (id INT PRIMARY KEY, entries MEDIUMTEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS entries (id BIGINT AUTO_INCREMENT PRIMARY KEY, kind VARCHAR(10), worker INT, seq INT,"
     " KEY (kind, worker, seq))",
+    # A number from a counter, once shown to the client, may be taken when its transaction is replayed; a UUID never is.
+    "CREATE TABLE IF NOT EXISTS commits (id UUID PRIMARY KEY DEFAULT UUID(), kind VARCHAR(10), worker INT, seq INT)",
 )
 Key = tuple[str, int, int]  # kind, worker, seq
 Address = tuple[str, int]
@@ -184,7 +186,10 @@ class Load:
     def outcome(self, ask: Callable[[str], list[tuple[Any, ...]]]) -> Outcome:
         """Compare with what a server holds; ``ask`` must give rows as new as any acknowledgement."""
         found: Counter[Key] = Counter()
-        for kind, worker, seq, count in ask("SELECT kind, worker, seq, COUNT(*) FROM entries GROUP BY 1, 2, 3"):
+        for kind, worker, seq, count in ask(
+            "SELECT kind, worker, seq, COUNT(*) FROM (SELECT kind, worker, seq FROM entries UNION ALL"
+            " SELECT kind, worker, seq FROM commits) AS both_tables GROUP BY 1, 2, 3"
+        ):
             found[kind, worker, seq] = count
         acknowledged = {key for w in self.workers if w.kind != READ for key in w.acknowledged}
         unknown = {key for w in self.workers for key in w.unknown}
@@ -210,7 +215,7 @@ def prepare(ask: Callable[[str], object], lists: int) -> None:
     """Fresh tables; ``ask`` runs a statement on the primary."""
     for table in TABLES:
         ask(table)
-    for name in ("accounts", "lists", "entries"):
+    for name in ("accounts", "lists", "entries", "commits"):
         ask(f"TRUNCATE TABLE {name}")
     ask("INSERT INTO accounts VALUES " + ", ".join(f"({number}, {BALANCE})" for number in range(ACCOUNTS)))
     ask("INSERT INTO lists VALUES " + ", ".join(f"({number}, '')" for number in range(lists)))
@@ -246,6 +251,7 @@ def _code_and_text(error: pymysql.MySQLError) -> tuple[int, str]:
 
 
 _ENTRY = "INSERT INTO entries (kind, worker, seq) VALUES (%s, %s, %s)"
+_COMMIT = "INSERT INTO commits (kind, worker, seq) VALUES (%s, %s, %s)"
 
 
 def _read(connection: Connection, worker: Worker, key: Key) -> None:
@@ -264,7 +270,7 @@ def _transfer(connection: Connection, worker: Worker, key: Key) -> None:
     first, second = sorted(random.sample(range(ACCOUNTS), 2))
     rows(connection, "BEGIN")
     rows(connection, "UPDATE accounts SET balance = balance - 7 WHERE id = %s", first)
-    rows(connection, _ENTRY, *key)
+    rows(connection, _COMMIT, *key)
     rows(connection, "UPDATE accounts SET balance = balance + 7 WHERE id = %s", second)
     rows(connection, "COMMIT")
 
@@ -273,7 +279,7 @@ def _append(connection: Connection, worker: Worker, key: Key) -> None:
     rows(connection, "START TRANSACTION")
     rows(connection, "SELECT entries FROM lists WHERE id = %s FOR UPDATE", key[1])
     rows(connection, "UPDATE lists SET entries = CONCAT(entries, %s) WHERE id = %s", f"{key[2]},", key[1])
-    rows(connection, _ENTRY, *key)
+    rows(connection, _COMMIT, *key)
     rows(connection, "COMMIT")
 
 
