@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.lab.galera import GaleraLab
 from sqlproxy.lab.install import refuse_used_port, remove_directory
+from sqlproxy.lab.query import query
+from sqlproxy.lab.server import LabServer
 from sqlproxy.lab.single import SingleServer
 from tests.support.proxy import running_proxy
 
@@ -30,12 +33,35 @@ _SETUP = (
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a suite connects: TCP on ``HOST`` or a unix socket. ``sql`` asks the server itself, as root."""
+    """Where a suite connects: TCP on ``HOST`` or a unix socket. ``name`` is "direct" or "proxied"."""
 
-    name: str  # "direct" or "proxied"
+    name: str
     port: int
     socket: Path
-    sql: Callable[[str], list[tuple[object, ...]]]
+    lab: GaleraLab | SingleServer
+
+    @property
+    def ports(self) -> list[int]:
+        """The servers' own ports."""
+        return self.lab.ports if isinstance(self.lab, GaleraLab) else [self.lab.port]
+
+    @property
+    def servers(self) -> list[LabServer]:
+        """The servers, the one that takes the writes first."""
+        return list(self.lab.nodes.values()) if isinstance(self.lab, GaleraLab) else [self.lab]
+
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        """Ask the first server itself, as root. Raises ServerLost when it does not answer or refuses."""
+        return query(self.servers[0].socket, statement, timeout=30.0)
+
+    def everywhere(self, statement: str) -> None:
+        """The same statement on every server."""
+        for server in self.servers:
+            query(server.socket, statement, timeout=30.0)
+
+    def revive(self) -> None:
+        """Start servers again that a test has ended."""
+        self.lab.up()
 
     def fresh_databases(self, *names: str, charset: str = "utf8mb4") -> None:
         """Empty databases of these names, and none that an earlier suite left."""
@@ -44,7 +70,7 @@ class Endpoint:
             if name not in keep:
                 self.sql(f"DROP DATABASE `{name}`")
         for name in names:
-            self.sql(f"CREATE DATABASE `{name}` CHARACTER SET {charset}")
+            self.sql(f"CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET {charset}")
 
 
 @contextmanager
@@ -56,27 +82,25 @@ def endpoints(topology: str) -> Iterator[tuple[Endpoint, Endpoint]]:
     try:
         lab.up()
         first = lab.nodes["n1"] if isinstance(lab, GaleraLab) else lab
+        direct = Endpoint("direct", first.port, first.socket, lab)
         for statement in _SETUP:
-            first.query(statement)
-        ports = lab.ports if isinstance(lab, GaleraLab) else [lab.port]
-        with _proxied(directory, ports, first.query) as proxied:
-            yield Endpoint("direct", first.port, first.socket, first.query), proxied
+            direct.sql(statement)
+        with _proxied(directory, direct) as proxied:
+            yield direct, proxied
     finally:
         lab.down(purge=True)
         remove_directory(directory)
 
 
 @contextmanager
-def _proxied(
-    directory: Path, ports: Sequence[int], sql: Callable[[str], list[tuple[object, ...]]]
-) -> Iterator[Endpoint]:
-    servers = {f"n{number}": port for number, port in enumerate(ports, 1)}
+def _proxied(directory: Path, direct: Endpoint) -> Iterator[Endpoint]:
+    servers = {f"n{number}": port for number, port in enumerate(direct.ports, 1)}
     socket = directory / "proxy.sock"
     extra = f'[[services]]\nname = "socket"\nlisten = "unix:{socket}"\n'
     with running_proxy(directory, servers, extra=extra) as proxy:
-        if len(ports) > 1:
+        if len(servers) > 1:
             proxy.wait_roles(**dict.fromkeys(servers, "replica") | {"n1": "primary"})
-        yield Endpoint("proxied", proxy.port, socket, sql)
+        yield Endpoint("proxied", proxy.port, socket, direct.lab)
         shutil.copy(directory / "sqlproxy.log", Path(tempfile.gettempdir(), "sqlproxy-conformance.log"))
 
 

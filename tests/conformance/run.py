@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.conformance.endpoint import Endpoint, endpoints
 from tests.conformance.outcome import Difference, Known, Results, compare, load_known, passed
 from tests.conformance.packages import Unavailable
-from tests.conformance.suites import drivers
+from tests.conformance.suites import drivers, frameworks, mysqltest
 from tests.conformance.suites.sysbench import sysbench
 
 SUITES: dict[str, Callable[[Endpoint, Path, bool], Results]] = {
@@ -31,6 +31,12 @@ SUITES: dict[str, Callable[[Endpoint, Path, bool], Results]] = {
     "mysqlclient": drivers.mysqlclient,
     "sysbench": sysbench,
     "aiomysql": drivers.aiomysql,
+    "sqlalchemy-pymysql": frameworks.sqlalchemy_pymysql,
+    "sqlalchemy-mysqldb": frameworks.sqlalchemy_mysqldb,
+    "django": frameworks.django,
+    "mysqltest-text": mysqltest.as_text,
+    "mysqltest-prepared": mysqltest.as_prepared,
+    "mysqltest-cursors": mysqltest.with_cursors,
 }
 _SHOWN = 40  # differences of one suite
 
