@@ -40,6 +40,10 @@ _SERVICE_COUNTERS = {
     "transactions_replayed": ("sqlproxy_service_transactions_replayed", "Transactions brought back on another server."),
     "replay_mismatches": ("sqlproxy_service_replay_mismatches", "Replays given up because an answer differed."),
     "hints_ignored": ("sqlproxy_service_hints_ignored", "Routing hints that could not be followed."),
+    "unexplained_changes": (
+        "sqlproxy_service_unexplained_changes",
+        "Changes of session state that servers reported and the statement's text did not show.",
+    ),
     "conflicts_retried": ("sqlproxy_service_conflicts_retried", "Statements and transactions run again after a 1213."),
     "transactions_lost": ("sqlproxy_service_transactions_lost", "Open transactions lost with their server."),
 }

@@ -160,6 +160,7 @@ async def backend_for(session: Session, name: str) -> Backend:
         backend.close()
         raise ServerLost(f"server {name} is out of use: {view.reason if view else 'no longer configured'}")
     backend.owner = session
+    session.show_reports(backend)
     session.backends[name] = backend
     return backend
 

@@ -14,11 +14,13 @@ from sqlproxy.errors import ServerError, ServerLost, ServerProtocolError
 from sqlproxy.session.prepared import BackendStatement
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.wire import codec
-from sqlproxy.wire.constants import COM_QUIT, COM_STMT_CLOSE, HEADER, SERVER_STATUS_AUTOCOMMIT
+from sqlproxy.wire.constants import COM_QUERY, COM_QUIT, COM_STMT_CLOSE, HEADER, SERVER_STATUS_AUTOCOMMIT
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.packets import parse_err
-from sqlproxy.wire.response import ResponseTracker
+from sqlproxy.wire.response import QUERY, ResponseTracker
+from sqlproxy.wire.session_track import without_report
 
+TRACK = b"SET SESSION session_track_state_change=ON"
 _BUFFER_HIGH = 256 * 1024  # bytes waiting for a slow reader before the other side is paused
 
 
@@ -54,12 +56,17 @@ class Backend(asyncio.Protocol):
         self.statements: dict[int, BackendStatement] = {}
         self.closed = False
         self.reason = ""  # why it was given up
+        self.filters = False  # reports of changed session state are more than the client shall see
+        self.only_state_change = False  # of these, leave out only what the client did not ask for
+        self._kept = b""  # the beginning of a packet that may have to be filtered
         self._transport: asyncio.Transport | None = None
         self._collected: list[bytes] | None = None  # a reply being collected by ``call``
         self._discards = False  # only the reply's checksum is wanted
         self._waiter: asyncio.Future[bytes] | None = None
         self._packets: asyncio.Queue[bytes | None] | None = asyncio.Queue()  # only while logging in
         self._login_buffer = b""
+        self._starting = True  # the login, or the answer to ``track``, is not over
+        self._prelude: ResponseTracker | None = None
 
     # -- the data path
 
@@ -72,9 +79,10 @@ class Backend(asyncio.Protocol):
 
     def data_received(self, chunk: bytes) -> None:
         self.stats.bytes_received += len(chunk)
-        if self._packets is not None:
-            self._login_data(chunk)
-            return
+        if self._starting:
+            chunk = self._start(chunk)
+            if not chunk:
+                return
         tracker = self.tracker
         if tracker.done:
             self._unsolicited(chunk)
@@ -91,12 +99,26 @@ class Backend(asyncio.Protocol):
                 self.stats.errors += 1
             if end < len(chunk):
                 chunk, extra = chunk[:end], chunk[end:]
+        if self.filters and (tracker.special or self._kept):
+            chunk = self._filtered(chunk)
+            if not chunk and end < 0:
+                return
         if self._collected is not None:
             self._collect(chunk, end >= 0)
         elif self.owner is not None:
             self.owner.on_reply(self, chunk, end >= 0)
         if extra and not self.closed:
             self._unsolicited(extra)
+
+    def _filtered(self, chunk: bytes) -> bytes:
+        """The part of a reply that can be passed on now, its packets without reports."""
+        tracker = self.tracker
+        whole = self._kept + chunk
+        ready = len(whole) - tracker.carried
+        self._kept = whole[ready:]
+        if not tracker.marks:
+            return whole[:ready]
+        return without_report(whole[:ready], tracker.marks, only_state_change=self.only_state_change)
 
     def write(self, data: bytes) -> None:
         """Write bytes that have no reply of their own: an uploaded file, a closed statement, long data."""
@@ -134,6 +156,31 @@ class Backend(asyncio.Protocol):
         if self.tracker.error:
             raise last_error(reply)
         return reply
+
+    def track(self) -> None:
+        """Let the server report every change of session state; its answer is awaited by nobody and dropped."""
+        if self.tracker.tracking:
+            self._prelude = ResponseTracker(self.tracker.deprecate_eof)
+            self._prelude.begin(QUERY)
+            self._starting = True
+            self._write(codec.packet(0, bytes((COM_QUERY,)) + TRACK))
+
+    def _start(self, chunk: bytes) -> bytes:
+        """Take what belongs to the login or to the answer to ``track``; what follows that is returned."""
+        prelude = self._prelude
+        if prelude is None:
+            self._login_data(chunk)
+            return b""
+        try:
+            end = prelude.feed(chunk)
+        except ServerProtocolError as error:
+            self.abort(error.message)
+            return b""
+        if end < 0:
+            return b""
+        self._prelude = None
+        self._starting = False
+        return chunk[end:]
 
     async def repeat(self, packet: bytes, kind: int, timeout: float, counts: int) -> bytes:
         """Run a whole command again and give the checksum of its reply; an ERR packet is a reply like any other.
@@ -188,6 +235,7 @@ class Backend(asyncio.Protocol):
     def logged_in(self) -> None:
         """From now on commands and replies flow."""
         self._packets = None
+        self._starting = False
         self.stats.connections += 1
         self.stats.connections_total += 1
 

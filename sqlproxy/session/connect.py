@@ -33,7 +33,7 @@ from sqlproxy.wire.constants import (
 from sqlproxy.wire.handshake import Greeting, HandshakeResponse
 
 # These change what replies look like, so both legs must have them alike.
-MUST_AGREE: Final = CLIENT_DEPRECATE_EOF | CLIENT_SESSION_TRACK
+MUST_AGREE: Final = CLIENT_DEPRECATE_EOF | CLIENT_SESSION_TRACK  # reports a client did not ask for are taken out
 _ALWAYS: Final = (
     CLIENT_LONG_PASSWORD | CLIENT_PROTOCOL_41 | CLIENT_SECURE_CONNECTION | CLIENT_PLUGIN_AUTH | CLIENT_TRANSACTIONS
 )
@@ -63,6 +63,7 @@ async def connect(server: Server, stats: ServerStats, login: Login, timeout: flo
         async with asyncio.timeout(timeout):
             sock = await _open(server)
             await _log_in(server, backend, sock, login)
+            backend.track()
     except (OSError, TimeoutError, SqlproxyError, asyncio.CancelledError) as error:
         stats.connect_errors += 1
         _discard(backend, sock)
@@ -111,6 +112,8 @@ async def _log_in(server: Server, backend: Backend, sock: socket.socket, login: 
     seq, payload = await _first_packet(server, sock)
     greeting = Greeting.parse(payload)
     capabilities = _capabilities(server, greeting, login)
+    backend.tracker.tracking = backend.filters = bool(capabilities & CLIENT_SESSION_TRACK)
+    backend.only_state_change = bool(login.capabilities & CLIENT_SESSION_TRACK)
     backend.thread_id = greeting.connection_id
     context = _tls_context(server, greeting)
     if context is not None:
@@ -162,7 +165,7 @@ def _capabilities(server: Server, greeting: Greeting, login: Login) -> int:
     if missing:
         raise ServerError(f"server {server.name} lacks protocol capabilities 0x{missing:x} that the client was offered")
     capabilities = (login.capabilities & ~_PER_LEG | _ALWAYS) & greeting.capabilities
-    capabilities |= greeting.capabilities & CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
+    capabilities |= greeting.capabilities & (CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA | CLIENT_SESSION_TRACK)
     if login.database:
         capabilities |= CLIENT_CONNECT_WITH_DB
     if login.attrs:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.errors import ServerLost, SqlproxyError
-from sqlproxy.session import killing, statements
+from sqlproxy.session import exactly_once, killing, statements
 from sqlproxy.session.acquire import LossTold, acquire
 from sqlproxy.sql.bits import (
     EXECUTE_TEXT,
@@ -94,8 +94,16 @@ async def _query(session: Session, command: bytes) -> None:
     if mask & EXECUTE_TEXT:
         body = session.state.text_statement(payload)
         mask = mask & ~TARGETS | (WRITE | UNKNOWN if body is None else body)
-    backend = await acquire(session, mask, hint=session.hinted(mask, payload))
-    session.stream(backend, command, QUERY, mask)
+    hint = session.hinted(mask, payload)
+    if session.exactly_once and hint is None and exactly_once.applies(session.state, mask, payload):
+        await exactly_once.run(session, mask, lambda backend: backend.call(payload, QUERY, exactly_once.NO_LIMIT))
+        return
+    session.stream(await acquire(session, mask, hint=hint), command, QUERY, mask)
+
+
+async def _execute(session: Session, command: bytes) -> None:
+    if not (session.exactly_once and await exactly_once.run_prepared(session, command)):
+        await statements.execute(session, command)
 
 
 def _forward(mask: int, kind: int) -> Callable[[Session, bytes], Awaitable[None]]:
@@ -111,6 +119,7 @@ async def _reset_connection(session: Session, command: bytes) -> None:
     for backend in tuple(session.backends.values()):
         try:
             await backend.call(bytes((c.COM_RESET_CONNECTION,)), SINGLE, session.service.config.connect_timeout)
+            backend.track()
         except SqlproxyError:
             backend.close()
             session.backends.pop(backend.server, None)
@@ -153,7 +162,7 @@ _HANDLERS: Final[dict[int, Callable[[Session, bytes], Awaitable[None]]]] = {
     c.COM_CHANGE_USER: _change_user,
     c.COM_PROCESS_KILL: killing.process_kill,
     c.COM_STMT_PREPARE: statements.prepare,
-    c.COM_STMT_EXECUTE: statements.execute,
+    c.COM_STMT_EXECUTE: _execute,
     c.COM_STMT_FETCH: statements.fetch,
     c.COM_STMT_RESET: statements.reset,
     c.COM_STMT_CLOSE: statements.close,

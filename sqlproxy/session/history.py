@@ -77,6 +77,10 @@ class History:
             return []
         return [entry for entry in self.entries if entry.number > number]
 
+    def forget(self, key: tuple[str, ...]) -> None:
+        """Drop what is of no use any more."""
+        self.entries = [entry for entry in self.entries if entry.key != key]
+
     def clear(self) -> None:
         """Forget everything; positions go on growing, so that no backend takes itself for current."""
         self.entries.clear()

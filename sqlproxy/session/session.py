@@ -12,9 +12,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from sqlproxy.errors import NoServerAvailable, ServerLost, SqlproxyError
+from sqlproxy.errors import NoServerAvailable, ServerLost, ServerProtocolError, SqlproxyError
 from sqlproxy.routing.causal import needs_sync
 from sqlproxy.routing.hints import Hint, HintStack
 from sqlproxy.session import dispatch, failure, replay
@@ -28,6 +28,7 @@ from sqlproxy.session.transaction import OPAQUE, Step, TransactionLog, begins_an
 from sqlproxy.sql.bits import (
     BEGIN,
     BEGIN_READ_ONLY,
+    CALL,
     EXECUTE_TEXT,
     HINT,
     KILL,
@@ -50,12 +51,14 @@ from sqlproxy.wire.constants import (
 from sqlproxy.wire.framing import UploadReader, payload_of
 from sqlproxy.wire.packets import parse_err
 from sqlproxy.wire.response import CURSOR, QUERY
+from sqlproxy.wire.session_track import Change, parse
 
 if TYPE_CHECKING:
     from sqlproxy.session.client import Client
     from sqlproxy.session.service import Service
 
 log = logging.getLogger("sqlproxy.session")
+T = TypeVar("T")
 
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
 _RERUNS: Final = 2  # times a read whose server was lost is run again: more than one server has to fail in that time
@@ -98,7 +101,11 @@ class Session:
         self._losses = 0  # and after its server was lost
         self._task: asyncio.Task[None] | None = None
         self.hints = HintStack()
-        self._slow = _SLOW  # every target too while a block of hints is open
+        self.sees_state_changes = False  # the client has set session_track_state_change itself
+        self.exactly_once = service.config.exactly_once
+        self.in_doubt = False  # the command at hand may have been committed: nobody may interrupt it now
+        self._attending: Backend | None = None  # where a reply is being collected for the client
+        self._slow = self._always_slow = _SLOW | (WRITE if self.exactly_once else 0)  # of a block of hints: all targets
 
     # -- the fast path
 
@@ -219,8 +226,10 @@ class Session:
             if not failed and status & SERVER_STATUS_CURSOR_EXISTS:
                 self._executing.cursor = backend.server
             self._executing = None
-        if self._speaks_for_session(backend) and state.needs(self._mask, status, backend.server):
+        if self._speaks_for_session(backend) and (tracker.changed or state.needs(self._mask, status, backend.server)):
             state.completed(backend.server, self._mask, status, failed, payload_of(self._command))
+            if tracker.changed:
+                self._take_report(backend, statement.payload if statement is not None else payload_of(self._command))
             backend.applied = state.history.position
         if self._recording:
             self._record(backend, statement, long_data)
@@ -231,6 +240,38 @@ class Session:
         """False for the server of an open cursor when the session has gone on elsewhere."""
         state = self.state
         return backend.applied == state.history.position and state.context.transaction in ("", backend.server)
+
+    def _take_report(self, backend: Backend, text: bytes) -> None:
+        """The server says that session state changed; what the text does not explain pins the session."""
+        try:
+            reports = backend.tracker.changes
+            change = parse(reports) if reports else Change(state=True)  # an EOF packet cannot say what changed
+        except ServerProtocolError as error:
+            log.warning("session %d: server %s: %s", self.number, backend.server, error.message)
+            self._drop(backend)
+            return
+        if b"session_track_state_change" in text.lower():
+            self.sees_state_changes = True
+            for other in self.backends.values():
+                self.show_reports(other)
+        if not self.state.tracked(self._mask, text, change):
+            self._unexplained(backend, change)
+
+    def _unexplained(self, backend: Backend, change: Change) -> None:
+        self.service.stats.unexplained_changes += 1
+        cause = "a stored procedure" if self._mask & CALL else "a statement whose text does not show it"
+        names = b", ".join(sorted(change.variables)).decode(errors="replace")
+        reason = f"session state{f' ({names})' if names else ''} changed on {backend.server} by {cause}"
+        if backend.server == self.service.snapshot.primary:
+            self.state.pin("tracker", reason, backend.server)
+        elif not self.state.in_transaction:  # a replica must not become where writes go: nobody shall have that state
+            log.info("session %d: %s, which is given up", self.number, reason)
+            self._drop(backend)
+
+    def show_reports(self, backend: Backend) -> None:
+        """A client that tracks session state and asked for these reports gets them."""
+        if backend.only_state_change and self.sees_state_changes:
+            backend.filters = False
 
     def _record(self, backend: Backend, statement: PreparedStatement | None, long_data: tuple[bytes, ...]) -> None:
         """Keep the completed statement if a transaction is open now."""
@@ -254,13 +295,16 @@ class Session:
         if kind == CURSOR or self._command[HEADER] == COM_STMT_FETCH:
             self.log.forbid("it has read through a cursor")
 
-    async def replay(self, reason: str) -> str:
-        """Bring back the transaction lost for ``reason``; "" when it is open again, else why it is not."""
+    async def replay(self, reason: str, claim: bytes = b"") -> str:
+        """Bring back the transaction lost for ``reason``; "" when it is open again, else why it is not.
+
+        ``claim`` and AlreadyCommitted: see ``session.replay``.
+        """
         if self.state.pins:
             return f"the session is pinned: {self.state.context.pin_reason}"
         if not self.log.replayable:
             return self.log.reason or "it was not recorded"
-        refused = await replay.replay(self, reason)
+        refused = await replay.replay(self, reason, claim)
         if refused:
             self.log.clear()
         return refused
@@ -507,7 +551,7 @@ class Session:
 
     def follow_hints(self) -> None:
         """Take the slow path for everything while a block of hints is open."""
-        self._slow = _SLOW | TARGETS if self.hints.active else _SLOW
+        self._slow = self._always_slow | (TARGETS if self.hints.active else 0)
 
     def ignore_hint(self, hint: Hint, reason: str) -> None:
         """Count a hint that cannot be followed; the session's first one is logged."""
@@ -524,6 +568,23 @@ class Session:
         """Take in a statement whose reply was collected instead of streamed."""
         self.state.completed(backend.server, mask, backend.tracker.status, failed, payload_of(self._command))
         backend.applied = self.state.history.position
+
+    def note_on(self, server: str, mask: int) -> None:
+        """Take in a statement that turns out to have succeeded; its effects are on ``server``."""
+        self.state.completed(server, mask, self.state.status, False, payload_of(self._command))
+
+    def answer_ok(self) -> None:
+        """OK as the whole answer to the command at hand."""
+        self.client.send_ok(self._command, self.state.status)
+        self.idle()
+
+    async def attend(self, backend: Backend, reply: Awaitable[T]) -> T:
+        """Await what a backend does for the client, who may KILL it there."""
+        self._attending = backend
+        try:
+            return await reply
+        finally:
+            self._attending = None
 
     # -- flow control and the end
 
@@ -548,7 +609,7 @@ class Session:
     def interrupt(self) -> bool:
         """KILL QUERY for a statement that has not reached a server; whether there was one."""
         task = self._task
-        if task is None or self._current is not None:
+        if task is None or self.running_on is not None or self.in_doubt:
             return False
         task.cancel()
         self._task = None
@@ -559,7 +620,7 @@ class Session:
     @property
     def running_on(self) -> Backend | None:
         """The backend that works for this session now."""
-        return self._current
+        return self._current or self._attending
 
     def adopt(self, login: Login, multibyte: bool) -> None:
         """Become another user's session: every connection and all state go."""

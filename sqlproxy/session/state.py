@@ -12,7 +12,11 @@ from sqlproxy.routing.base import RouteContext
 from sqlproxy.session.history import History, is_replayable, key_of
 from sqlproxy.session.prepared import PreparedStatement
 from sqlproxy.sql.bits import (
+    AUTOCOMMIT_OFF,
+    AUTOCOMMIT_ON,
+    AUTOCOMMIT_UNKNOWN,
     DEALLOCATE_TEXT,
+    DROP_TEMP,
     EXECUTE_TEXT,
     HANDLER,
     LITERAL_ONLY,
@@ -37,6 +41,8 @@ from sqlproxy.sql.bits import (
 )
 from sqlproxy.sql.classify import classify
 from sqlproxy.sql.extract import prepare_body, prepare_name, set_assignments, use_database
+from sqlproxy.sql.lexer import Lexer
+from sqlproxy.sql.tokens import WORD
 from sqlproxy.wire.constants import (
     COM_INIT_DB,
     SERVER_STATUS_ANSI_QUOTES,
@@ -44,6 +50,7 @@ from sqlproxy.wire.constants import (
     SERVER_STATUS_IN_TRANS,
     SERVER_STATUS_NO_BACKSLASH_ESCAPES,
 )
+from sqlproxy.wire.session_track import Change
 
 # Facts of a statement that change what is known of the session once it has succeeded.
 EFFECTS: Final = (
@@ -58,6 +65,10 @@ EFFECTS: Final = (
     | USERVAR_WRITE
     | NEXT_TRX
     | USE_DB
+)
+# Facts of a statement that say of themselves that session state changes.
+_EXPLAINS: Final = (
+    EFFECTS | DROP_TEMP | DEALLOCATE_TEXT | SET_GLOBAL | AUTOCOMMIT_ON | AUTOCOMMIT_OFF | AUTOCOMMIT_UNKNOWN
 )
 _TELLING: Final = (
     SERVER_STATUS_IN_TRANS | SERVER_STATUS_AUTOCOMMIT | SERVER_STATUS_NO_BACKSLASH_ESCAPES | SERVER_STATUS_ANSI_QUOTES
@@ -118,6 +129,27 @@ class SessionState:
         if self.next_transaction and not mask & (SESSION | NEXT_TRX):
             self.next_transaction = b""
         self._refresh(server)
+
+    def tracked(self, mask: int, payload: bytes, change: Change) -> bool:
+        """Take in the server's own report on a completed statement; False when the text does not explain the change."""
+        if change.schema is not None:
+            self._entered(change.schema, bool(mask & USE_DB))
+        charset = change.variables.get(b"character_set_client")
+        if charset is not None:
+            multibyte = charset.lower() in MULTIBYTE_CHARSETS
+            self.mode = self.mode & ~MODE_MULTIBYTE | (MODE_MULTIBYTE if multibyte else 0)
+        if not (change.state or change.variables) or mask & _EXPLAINS:
+            return True
+        if change.schema is not None and not change.variables:
+            return True
+        return _sets_for_itself(payload, self.mode)
+
+    def _entered(self, database: bytes, explained: bool) -> None:
+        if not database:  # the one in use was dropped
+            self.history.forget(("database",))
+        elif database != self.database and not explained:
+            self.history.append(("database",), bytes((COM_INIT_DB,)) + database, True)
+        self.database = database
 
     def needs(self, mask: int, status: int, server: str) -> bool:
         """Whether ``completed`` has anything to do; the data path asks first."""
@@ -230,3 +262,12 @@ class SessionState:
         if mask & PREPARE_TEXT:
             body = prepare_body(payload, 1, self.mode)
             self._text_statements[name.lower()] = WRITE if body is None else classify(body, 0, self.mode)
+
+
+def _sets_for_itself(payload: bytes, mode: int) -> bool:
+    """SET STATEMENT … FOR …: the server reports its variables, which are back at their values by then."""
+    lexer = Lexer(payload, 1, mode)
+    for word in (b"set", b"statement"):
+        if lexer.advance() != WORD or payload[lexer.start : lexer.pos].lower() != word:
+            return False
+    return True

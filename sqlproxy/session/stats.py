@@ -56,6 +56,7 @@ class ServiceStats:
         "statements",
         "transactions_lost",
         "transactions_replayed",
+        "unexplained_changes",
         "unknown_statements",
     )
 
@@ -74,6 +75,7 @@ class ServiceStats:
         self.replay_mismatches = 0
         self.conflicts_retried = 0  # statements and transactions run again after error 1213
         self.hints_ignored = 0
+        self.unexplained_changes = 0  # of session state, reported by servers
 
     def as_dict(self) -> dict[str, int]:
         """Name to value, for the admin side."""

@@ -2,7 +2,7 @@ import cython
 
 cdef int _QUERY, _PREPARE, _ROWS_ONLY, _SINGLE, _TEXT, _CURSOR
 cdef int _FIRST, _COLUMNS, _COLUMNS_EOF, _ROWS, _PARAMETERS, _PARAMETERS_EOF, _DONE, _UPLOAD
-cdef int _MORE_RESULTS, _OUT_PARAMS, _CURSOR_EXISTS, _PROGRESS
+cdef int _MORE_RESULTS, _OUT_PARAMS, _CURSOR_EXISTS, _STATE_CHANGED, _PROGRESS
 cdef Py_ssize_t _HEADER, _MAX, _HEAD, _OK_LENGTH
 
 cdef class ResponseTracker:
@@ -18,6 +18,12 @@ cdef class ResponseTracker:
     cdef public object checksum
     cdef public object insert_id
     cdef public int counts
+    cdef public bint tracking
+    cdef public bint changed
+    cdef public bint special
+    cdef public list changes
+    cdef public list marks
+    cdef public Py_ssize_t carried
     cdef int _kind
     cdef int _state
     cdef int _left
@@ -52,8 +58,9 @@ cdef class ResponseTracker:
     cdef bint _prepared(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
     @cython.locals(code=int)
     cdef bint _err(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) except -1
-    @cython.locals(needed=Py_ssize_t, pos=Py_ssize_t)
+    @cython.locals(needed=Py_ssize_t, pos=Py_ssize_t, status=int)
     cdef bint _ok(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) except -1
+    @cython.locals(status=int)
     cdef bint _eof(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) except -1
     cdef void _end_of_result(self, int head, int status)
     cdef Py_ssize_t _after_lenenc(self, bytes chunk, Py_ssize_t pos, Py_ssize_t end) except -1

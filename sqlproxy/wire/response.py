@@ -18,6 +18,7 @@ from sqlproxy.wire.constants import (
     MAX_PAYLOAD,
     SERVER_MORE_RESULTS_EXISTS,
     SERVER_PS_OUT_PARAMS,
+    SERVER_SESSION_STATE_CHANGED,
     SERVER_STATUS_CURSOR_EXISTS,
 )
 
@@ -41,6 +42,7 @@ _MAX: Final = MAX_PAYLOAD
 _MORE_RESULTS: Final = SERVER_MORE_RESULTS_EXISTS
 _OUT_PARAMS: Final = SERVER_PS_OUT_PARAMS
 _CURSOR_EXISTS: Final = SERVER_STATUS_CURSOR_EXISTS
+_STATE_CHANGED: Final = SERVER_SESSION_STATE_CHANGED
 
 # Where in the reply we are
 _FIRST: Final = 0
@@ -73,6 +75,11 @@ class ResponseTracker:
     ``checksum``, when set to a hash object after ``begin``, is fed with everything in the reply that another server
     would answer alike: definitions, rows, errors, affected rows and insert ids, but no status flags or warning counts.
     ``insert_id`` is then the id in the last OK packet.
+
+    ``tracking``: CLIENT_SESSION_TRACK was negotiated. ``changed`` is then True when the reply's status flags announced
+    changed session state, and ``changes`` holds the OK packets that report it. For whoever takes the reports out:
+    ``marks`` are the offsets of packets with that flag, counted from the first byte not judged by the calls before,
+    ``carried`` is the number of bytes at the chunk's end not judged yet, ``special`` says that either is not empty.
     """
 
     def __init__(self, deprecate_eof: bool) -> None:
@@ -88,6 +95,12 @@ class ResponseTracker:
         self.checksum: Hash | None = None
         self.counts = 2  # of an OK packet the checksum takes in: 2 affected rows and insert id, 1 no insert id, 0 none
         self.insert_id = 0
+        self.tracking = False
+        self.changed = False
+        self.changes: list[bytes] = []
+        self.marks: list[int] = []
+        self.carried = 0
+        self.special = False
         self._kind = QUERY
         self._state = _DONE
         self._left = 0  # definitions still to come
@@ -105,6 +118,9 @@ class ResponseTracker:
         self.rows = 0
         self.upload = False
         self.checksum = None
+        if self.changed:
+            self.changed = False
+            self.changes = []
         self._volatile = False
         self._kind = kind
         self._state = _ROWS if kind == _ROWS_ONLY else _FIRST
@@ -134,7 +150,13 @@ class ResponseTracker:
             carried = len(self._carry)
             chunk = self._carry + chunk
             self._carry = b""
+        if self.special:
+            self.marks = []
+            self.special = False
         end = self._walk(chunk)
+        self.carried = len(self._carry)
+        if self.carried or self.marks:
+            self.special = True
         return end - carried if end >= 0 else -1
 
     def _walk(self, chunk: bytes) -> int:
@@ -295,6 +317,8 @@ class ResponseTracker:
         if size - start < 5:
             return False
         self.status = chunk[start + 3] | chunk[start + 4] << 8
+        if self.status & _STATE_CHANGED and self.tracking:
+            self.marks.append(start - _HEADER)
         self._volatile = True
         # A procedure's own cursors set the flag too, even for what follows the CALL in a text query; but a cursor for
         # the client comes alone.
@@ -359,7 +383,14 @@ class ResponseTracker:
         pos = self._after_lenenc(chunk, pos, start + length)
         if pos + 2 > start + length:
             raise ServerProtocolError("the server sent an OK packet without status flags")
-        self._end_of_result(chunk[start], chunk[pos] | chunk[pos + 1] << 8)
+        status = chunk[pos] | chunk[pos + 1] << 8
+        if status & _STATE_CHANGED and self.tracking:
+            if size - start < length:
+                return False
+            self.changes.append(chunk[start : start + length])
+            self.marks.append(start - _HEADER)
+            self.changed = True
+        self._end_of_result(chunk[start], status)
         return True
 
     def _eof(self, chunk: bytes, start: int, length: int, size: int) -> bool:
@@ -367,7 +398,11 @@ class ResponseTracker:
             raise ServerProtocolError("the server sent an EOF packet without status flags")
         if size - start < 5:
             return False
-        self._end_of_result(chunk[start], chunk[start + 3] | chunk[start + 4] << 8)
+        status = chunk[start + 3] | chunk[start + 4] << 8
+        if status & _STATE_CHANGED and self.tracking:
+            self.marks.append(start - _HEADER)
+            self.changed = True
+        self._end_of_result(chunk[start], status)
         return True
 
     def _leave_out(self, chunk: bytes, mark: int, pos: int, length: int) -> None:
