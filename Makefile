@@ -10,7 +10,7 @@ ALONE := $(wildcard tests/unit tests/fuzz tests/simulation)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run install dev ext check unit integration test test-deps lab bench clean
+.PHONY: help run install dev ext check unit integration test test-deps lab bench conformance clean
 
 help:
 	@echo "make run          install into $(VENV) and start the proxy on three simulated Galera nodes, with its dashboard"
@@ -22,6 +22,7 @@ help:
 	@echo "make integration  tests on real MariaDB, Galera and MySQL servers"
 	@echo "make test-deps    install the servers and tools that tests need (root, Debian or Ubuntu)"
 	@echo "make bench        compare with HAProxy and with no proxy; BENCH=--quick for less (sysbench, haproxy, gcc needed)"
+	@echo "make conformance  other people's test suites, directly and through the proxy; CONFORMANCE=--quick for less"
 	@echo "make clean        remove $(VENV) and everything built"
 
 run: install
@@ -71,6 +72,9 @@ lab: install
 
 bench: ext
 	$(BIN)/python -m benchmarks.run $(BENCH)
+
+conformance: test-deps ext
+	$(BIN)/python tests/conformance/run.py $(CONFORMANCE)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

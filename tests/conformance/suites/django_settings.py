@@ -7,6 +7,13 @@ from pathlib import Path
 
 from django.test.runner import DiscoverRunner
 
+try:
+    import MySQLdb  # noqa: F401
+except ImportError:
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
+
 _SERVER = {
     "ENGINE": "django.db.backends.mysql",
     "HOST": "127.0.0.1",

@@ -44,22 +44,22 @@ _GLOBALS = {
 
 
 def as_text(endpoint: Endpoint, work: Path, quick: bool) -> Results:
-    """Statements as text."""
-    return _run(endpoint, work, quick)
+    """Statements as text: the first of every three tests."""
+    return _run(endpoint, work, quick, 0)
 
 
 def as_prepared(endpoint: Endpoint, work: Path, quick: bool) -> Results:
-    """Statements prepared and executed by the binary protocol wherever that is possible."""
-    return _run(endpoint, work, quick, "--ps-protocol")
+    """The second of every three, their statements prepared and executed by the binary protocol where possible."""
+    return _run(endpoint, work, quick, 1, "--ps-protocol")
 
 
 def with_cursors(endpoint: Endpoint, work: Path, quick: bool) -> Results:
-    """As prepared statements whose rows are fetched by a cursor."""
-    return _run(endpoint, work, quick, "--ps-protocol", "--cursor-protocol")
+    """The third of every three, as prepared statements whose rows are fetched by a cursor."""
+    return _run(endpoint, work, quick, 2, "--ps-protocol", "--cursor-protocol")
 
 
-def _run(endpoint: Endpoint, work: Path, quick: bool, *options: str) -> Results:
-    names = _QUICK.split() if quick else candidates(len(endpoint.ports) > 1)
+def _run(endpoint: Endpoint, work: Path, quick: bool, part: int, *options: str) -> Results:
+    names = _QUICK.split() if quick else candidates(len(endpoint.ports) > 1)[part::3]
     direct = work.parent / "direct" / "passed.txt"
     if endpoint.name == "proxied":
         names = direct.read_text().split()
