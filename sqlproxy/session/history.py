@@ -58,11 +58,16 @@ class Entry:
 
 
 class History:
-    """The entries in order. ``position`` is the number of the newest entry ever appended."""
+    """The entries in order. ``position`` is the number of the newest entry ever appended.
+
+    ``kept`` is the position at which the open transaction began, 0 without one: its replay needs the settings of then,
+    also those that it has set anew itself.
+    """
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.position = 0
+        self.kept = 0
 
     def append(self, key: tuple[str, ...], payload: bytes, literal: bool, may_fail: bool = False) -> None:
         """Add a statement, dropping an earlier one that it makes redundant."""
@@ -88,12 +93,15 @@ class History:
     def _drop_redundant(self, key: tuple[str, ...]) -> None:
         if not key:
             return
+        newest_kept = False
         decides_reading = any(_READING.fullmatch(name) for name in key)
         for index in range(len(self.entries) - 1, -1, -1):
             entry = self.entries[index]
             if entry.key == key:
-                del self.entries[index]
-                return
+                if entry.number > self.kept or newest_kept:
+                    del self.entries[index]
+                newest_kept = newest_kept or entry.number <= self.kept
+                continue
             if not entry.literal or (decides_reading and entry.textual):
                 return
 

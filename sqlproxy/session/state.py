@@ -11,6 +11,7 @@ from typing import Final
 from sqlproxy.routing.base import RouteContext
 from sqlproxy.session.history import History, is_replayable, key_of
 from sqlproxy.session.prepared import PreparedStatement
+from sqlproxy.session.transaction import begins_anew
 from sqlproxy.sql.bits import (
     AUTOCOMMIT_OFF,
     AUTOCOMMIT_ON,
@@ -118,6 +119,7 @@ class SessionState:
 
         ``status`` is of no meaning when ``failed``.
         """
+        was_open = self.in_transaction
         if mask & WRITE:
             self.written += 1
             self.written_on = server
@@ -129,6 +131,10 @@ class SessionState:
         if self.next_transaction and not mask & (SESSION | NEXT_TRX):
             self.next_transaction = b""
         self._refresh(server)
+        if not self.in_transaction:
+            self.history.kept = 0
+        elif not was_open or begins_anew(mask):
+            self.history.kept = self.history.position
 
     def tracked(self, mask: int, payload: bytes, change: Change) -> bool:
         """Take in the server's own report on a completed statement; False when the text does not explain the change."""
