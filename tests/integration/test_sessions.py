@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import mysql.connector
@@ -20,6 +21,7 @@ from tests.support.waiting import wait_until
 
 DEADLOCK, LOST = 1213, 2013
 ON_PRIMARY = "FROM one FOR UPDATE"
+INSERT = "INSERT INTO kept (note) VALUES (%s)"
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +61,6 @@ def lose_primary(proxy: Proxy, galera: GaleraLab) -> str:
     galera.kill(victim)
     wait_new_primary(proxy, victim)
     return victim
-
-
-def freeze_primary(proxy: Proxy, galera: GaleraLab) -> None:
-    assert proxy.primary is not None
-    galera.stop(proxy.primary)
 
 
 def error_of(work: Callable[[], object]) -> tuple[int, str]:
@@ -121,68 +118,70 @@ def test_binary_prepared_statements_survive_the_loss_of_the_primary(proxy: Proxy
         client.close()
 
 
-def test_an_open_transaction_goes_on_where_its_server_is_lost(
-    proxy: Proxy, galera: GaleraLab, session: Connection
-) -> None:
-    insert = "INSERT INTO kept (note) VALUES ('transaction')"
+def begin(session: Connection, note: str) -> None:
     rows(session, "BEGIN")
-    rows(session, insert)
-    lose_primary(proxy, galera)
-    rows(session, insert)
-    rows(session, "COMMIT")
-    assert rows(session, "SELECT COUNT(*) FROM kept WHERE note = 'transaction'") == [(2,)]
+    rows(session, INSERT, note)
 
 
-def test_a_transaction_that_is_not_replayed_is_lost_with_a_retryable_error(
+def count(session: Connection, note: str) -> int:
+    return int(rows(session, "SELECT COUNT(*) FROM kept WHERE note = %s", note)[0][0])
+
+
+def test_what_was_open_when_the_primary_died_goes_on_or_ends_with_the_reason(
     proxy: Proxy, galera: GaleraLab, plain: int
 ) -> None:
-    insert = "INSERT INTO kept (note) VALUES ('not replayed')"
-    with connected(plain) as session:
-        rows(session, "BEGIN")
-        rows(session, insert)
+    """Four sessions and one kill: a node's return takes longest here."""
+    with (
+        connected(proxy.port) as replayed,
+        connected(plain) as lost,
+        connected(plain) as rolled_back,
+        connected(proxy.port) as pinned,
+    ):
+        begin(replayed, "replayed")
+        begin(lost, "lost")
+        begin(rolled_back, "rolled back")
+        rows(pinned, "CREATE TEMPORARY TABLE scratch (id INT)")
         lose_primary(proxy, galera)
-        code, text = error_of(lambda: rows(session, insert))
+
+        rows(replayed, INSERT, "replayed")
+        rows(replayed, "COMMIT")
+        assert count(replayed, "replayed") == 2
+
+        code, text = error_of(lambda: rows(lost, INSERT, "lost"))
         assert code == DEADLOCK
         assert "try restarting transaction" in text
-        for statement in ("BEGIN", insert, "COMMIT"):
-            rows(session, statement)
-        assert rows(session, "SELECT COUNT(*) FROM kept WHERE note = 'not replayed'") == [(1,)]
+        begin(lost, "lost")
+        rows(lost, "COMMIT")
+        assert count(lost, "lost") == 1
+
+        rows(rolled_back, "ROLLBACK")
+        assert count(rolled_back, "rolled back") == 0
+
+        code, text = error_of(lambda: rows(pinned, "SELECT COUNT(*) FROM scratch"))
+        assert code == LOST
+        assert "a temporary table" in text
+        assert error_of(lambda: rows(pinned, "SELECT 1"))[0] in (0, 2006, LOST)
 
 
-def test_a_rollback_after_the_loss_of_its_transaction_succeeds(
-    proxy: Proxy, galera: GaleraLab, session: Connection
+def test_writes_and_commits_under_way_on_a_frozen_primary_are_reported_as_unknown(
+    proxy: Proxy, galera: GaleraLab
 ) -> None:
-    rows(session, "BEGIN")
-    rows(session, "INSERT INTO kept (note) VALUES ('rolled back')")
-    lose_primary(proxy, galera)
-    rows(session, "ROLLBACK")
-    assert rows(session, "SELECT COUNT(*) FROM kept WHERE note = 'rolled back'") == [(0,)]
-
-
-@pytest.mark.parametrize(
-    "statements", [["INSERT INTO kept (note) VALUES ('x')"], ["BEGIN", "DELETE FROM one", "COMMIT"]]
-)
-def test_a_write_under_way_on_a_frozen_primary_is_reported_as_unknown(
-    proxy: Proxy, galera: GaleraLab, session: Connection, statements: list[str]
-) -> None:
-    rows(session, f"SELECT 1 {ON_PRIMARY}")
-    for statement in statements[:-1]:
-        rows(session, statement)
-    freeze_primary(proxy, galera)
-    code, text = error_of(lambda: rows(session, statements[-1]))
-    assert code == LOST
-    assert "outcome of this statement is unknown" in text
-    assert rows(session, "SELECT 1") == [(1,)]
-    rows(session, "REPLACE INTO one VALUES (1)")
-
-
-def test_a_lost_pin_ends_the_session_with_the_reason(proxy: Proxy, galera: GaleraLab, session: Connection) -> None:
-    rows(session, "CREATE TEMPORARY TABLE scratch (id INT)")
-    lose_primary(proxy, galera)
-    code, text = error_of(lambda: rows(session, "SELECT COUNT(*) FROM scratch"))
-    assert code == LOST
-    assert "a temporary table" in text
-    assert error_of(lambda: rows(session, "SELECT 1"))[0] in (0, 2006, LOST)
+    with connected(proxy.port) as writer, connected(proxy.port) as committer:
+        rows(writer, f"SELECT 1 {ON_PRIMARY}")
+        begin(committer, "frozen")
+        assert proxy.primary is not None
+        galera.stop(proxy.primary)
+        with ThreadPoolExecutor(2) as threads:
+            told = [
+                threads.submit(error_of, lambda: rows(writer, INSERT, "frozen")),
+                threads.submit(error_of, lambda: rows(committer, "COMMIT")),
+            ]
+            for code, text in (future.result() for future in told):
+                assert code == LOST
+                assert "outcome of this statement is unknown" in text
+        for session in (writer, committer):
+            assert rows(session, "SELECT 1") == [(1,)]
+            rows(session, INSERT, "thawed")
 
 
 def test_a_read_under_way_is_run_again_elsewhere(proxy: Proxy, galera: GaleraLab, session: Connection) -> None:
