@@ -179,6 +179,7 @@ class ServiceConfig(_Section):
     transaction_replay_attempts: int = Field(default=5, ge=1)
     transaction_replay_timeout: Duration = 30.0
     transaction_replay_checksum: Literal["full", "result_only", "no_insert_id"] = "full"
+    exactly_once: bool = False  # commit tokens tell whether a COMMIT without a reply went through; Galera only
     primary_accepts_reads: bool = False  # reads use the primary too while replicas exist
     failover_timeout: Duration = 30.0
     max_waiting: int = Field(default=10_000, ge=1)  # statements that may wait for a server at one time
@@ -295,6 +296,11 @@ class Settings(BaseSettings):
         _unique("servers", names)
         _unique("services", [service.name for service in self.services])
         for service in self.services:
+            if service.exactly_once and self.monitor.topology != "galera":
+                raise ValueError(
+                    f"services.{service.name}.exactly_once: needs the certification of Galera, and monitor.topology"
+                    f" is {self.monitor.topology!r}"
+                )
             for name in service.servers:
                 if name not in names:
                     raise ValueError(f"services.{service.name}.servers: there is no server named {name!r}")

@@ -13,8 +13,10 @@ from sqlproxy.session import acquire, statements
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.prepared import execute_on, long_data_on
 from sqlproxy.session.transaction import Step
+from sqlproxy.sql.bits import BEGIN, BEGIN_READ_ONLY
 from sqlproxy.wire.constants import (
     COM_QUERY,
+    ER_DUP_ENTRY,
     ER_LOCK_DEADLOCK,
     ER_LOCK_WAIT_TIMEOUT,
     ER_SERVER_SHUTDOWN,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sqlproxy.session")
 
+_OPENS: Final = BEGIN | BEGIN_READ_ONLY
 _INSERT: Final = re.compile(rb"\s*(insert|replace)\b", re.IGNORECASE)
 _TRY_AGAIN: Final = (ER_LOCK_DEADLOCK, ER_LOCK_WAIT_TIMEOUT, ER_SERVER_SHUTDOWN, ER_UNKNOWN_COM_ERROR)
 # How much of an OK packet a checksum takes in, by the option's name.
@@ -38,17 +41,27 @@ class Mismatch(SqlproxyError):
     """A statement was answered differently than before."""
 
 
-async def replay(session: Session, reason: str) -> str:
+class AlreadyCommitted(SqlproxyError):
+    """The transaction needs no replay: it was committed, and ``server`` has it."""
+
+    def __init__(self, server: str) -> None:
+        super().__init__(f"server {server} has the transaction already")
+        self.server = server
+
+
+async def replay(session: Session, reason: str, claim: bytes = b"") -> str:
     """Bring the session's lost transaction back on a server; "" when it is there, else why not, in a clause.
 
     A server lost on the way, or a conflict there, is tried again up to ``transaction_replay_attempts`` times.
+    ``claim`` is the text of a statement that the transaction begins with, see ``session.exactly_once``: a duplicate
+    key there raises AlreadyCommitted.
     """
     config = session.service.config
     for _ in range(config.transaction_replay_attempts):
         session.state.lose_transaction()
         try:
             async with asyncio.timeout(config.transaction_replay_timeout):
-                await _once(session)
+                await _once(session, claim)
         except TimeoutError:
             return f"its replay took longer than {config.transaction_replay_timeout:g}s"
         except Mismatch as error:
@@ -65,19 +78,35 @@ async def replay(session: Session, reason: str) -> str:
     return f"its replay failed {config.transaction_replay_attempts} times: {reason}"
 
 
-async def _once(session: Session) -> None:
+async def _once(session: Session, claim: bytes) -> None:
     steps = session.log.steps
     backend = await acquire.acquire(session, steps[0].mask, session.log.position)
     try:
         if session.log.prelude:
             await backend.call(session.log.prelude, QUERY, session.service.config.connect_timeout)
+        if claim and not steps[0].mask & _OPENS:
+            await _take(backend, claim)
         for number, step in enumerate(steps, 1):
             await _repeat(session, backend, step, number)
+            if claim and number == 1 and step.mask & _OPENS:
+                await _take(backend, claim)
     except SqlproxyError:
         session.give_up(backend)
         raise
     backend.applied = session.state.history.position
     session.state.resume_transaction(backend.server)
+
+
+async def _take(backend: Backend, claim: bytes) -> None:
+    """Write the commit token. Raises AlreadyCommitted, or ServerLost for what is worth another attempt."""
+    try:
+        await backend.call(bytes((COM_QUERY,)) + claim, QUERY, 1e8)
+    except ServerError as error:
+        if error.code == ER_DUP_ENTRY:
+            raise AlreadyCommitted(backend.server) from None
+        if error.code in _TRY_AGAIN:
+            raise ServerLost(f"error {error.code} on {backend.server}") from None
+        raise
 
 
 async def _repeat(session: Session, backend: Backend, step: Step, number: int) -> None:
@@ -91,7 +120,8 @@ async def _repeat(session: Session, backend: Backend, step: Step, number: int) -
     if backend.tracker.error in _TRY_AGAIN:
         raise ServerLost(f"error {backend.tracker.error} on {backend.server}")
     session.service.stats.replay_mismatches += 1
-    raise Mismatch(f"statement {number} of it was answered differently by {backend.server}")
+    how = f"with error {backend.tracker.error}" if backend.tracker.error else "differently"
+    raise Mismatch(f"statement {number} of it was answered {how} by {backend.server}")
 
 
 async def _packet(session: Session, backend: Backend, step: Step) -> bytes:

@@ -25,7 +25,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     if not arguments.inside:
         command = [*_UNSHARE, sys.executable, "-m", "tests.chaos", *sys.argv[1:], _INSIDE]
-        return subprocess.run(command, check=False).returncode
+        os.execvp(command[0], command)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     report = _run(arguments)
     if arguments.json:

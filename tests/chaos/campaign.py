@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from sqlproxy.admin.tables import COMMIT_TOKEN
+from sqlproxy.session.exactly_once import TABLE
 from tests.chaos import load as l
 from tests.chaos.cluster import Cluster
 from tests.chaos.disk import mount_memory
@@ -171,6 +173,8 @@ def campaign(service: str, exactly_once: bool, tell: Callable[[Episode], None]) 
     proxy: Proxy | None = None
     try:
         _start(cluster)
+        if exactly_once:
+            _allow_tokens(cluster)
         port, admin_port = free_port(), free_port()
         proxy = Proxy(directory, config(cluster, port, admin_port, service), port, admin_port, {})
         proxy.wait_ready()
@@ -190,3 +194,10 @@ def _start(cluster: Cluster) -> None:
         mount_memory(cluster.directory / name, _NODE_MEGABYTES)
     (cluster.directory / "lab.json").write_text("{}")  # a directory that is not empty must be known for a lab's
     cluster.up()
+
+
+def _allow_tokens(cluster: Cluster) -> None:
+    """What ``exactly_once`` needs in the servers."""
+    node = next(iter(cluster.members.values()))
+    for statement in (*COMMIT_TOKEN, f"GRANT INSERT ON {TABLE} TO app@'%'", f"GRANT DELETE ON {TABLE} TO monitor@'%'"):
+        node.query(statement)

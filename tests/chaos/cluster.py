@@ -74,6 +74,9 @@ class Cluster(GaleraLab):
     def heal(self) -> None:
         """Make the cluster whole, whatever happened to it; a node that cannot start takes a full copy."""
         clear_firewall()
+        for node in self.members.values():
+            if node.state is ProcessState.RUNNING:
+                reset(node)
         try:
             self.up()
         except SqlproxyError:
@@ -85,6 +88,15 @@ class Cluster(GaleraLab):
     def peers(self, name: str) -> list[Node]:
         """All nodes but one."""
         return [node for other, node in self.members.items() if other != name]
+
+
+def reset(node: GaleraNode) -> None:
+    """Take back what faults set."""
+    values = dict(node.query("SHOW GLOBAL VARIABLES LIKE 'wsrep_desync'"))
+    if values["wsrep_desync"] == "ON":
+        node.query("SET GLOBAL wsrep_desync = OFF")
+    node.query("SET GLOBAL read_only = OFF")
+    node.query("SET GLOBAL wsrep_reject_queries = 'NONE'")
 
 
 def forget_state(node: GaleraNode) -> None:

@@ -267,7 +267,7 @@ def desynced(world: World) -> None:
     victim = world.replicas[0]
     node = world.cluster.members[victim]
     node.query("SET GLOBAL wsrep_desync = ON")
-    world.wait_role(victim, "donor")
+    world.wait_role(victim, "desynced")
     world.progress()
     node.query("SET GLOBAL wsrep_desync = OFF")
 

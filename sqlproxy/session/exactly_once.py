@@ -1,0 +1,376 @@
+"""Writes that happen exactly once, though the reply to their COMMIT was lost.
+
+Every transaction writes a token: a row with an id of its own, committed or not together with the rest. Who is in doubt
+does not ask whether the row is there, which could be too early; he does the same transaction again under the same id.
+A duplicate key then says that the first one went through. Otherwise the id is taken now, and should the first one still
+arrive, replication certifies only one of the two. So nothing depends on time, on views or on which server is asked.
+
+A transaction takes its token just before COMMIT; an autocommit statement is put in a transaction of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from sqlproxy.errors import NoServerAvailable, ServerError, ServerLost, SqlproxyError
+from sqlproxy.session import failure
+from sqlproxy.session.acquire import LossTold, acquire
+from sqlproxy.session.backend import Backend
+from sqlproxy.session.failure import Outcome
+from sqlproxy.session.prepared import execute_on, long_data_on, reply_kind, statement_id
+from sqlproxy.session.replay import AlreadyCommitted
+from sqlproxy.session.statements import prepare_again
+from sqlproxy.sql.bits import (
+    BEGIN,
+    BEGIN_READ_ONLY,
+    CALL,
+    COMMIT,
+    DDL,
+    EMPTY,
+    LOAD_LOCAL,
+    LOCK_TABLES,
+    MULTI,
+    ROLLBACK,
+    UNKNOWN,
+    UNLOCK_TABLES,
+    USER_LOCK,
+    WRITE,
+    XA,
+)
+from sqlproxy.wire import codec
+from sqlproxy.wire.constants import COM_QUERY, ER_DUP_ENTRY, ER_LOCK_DEADLOCK, HEADER, OK, SERVER_STATUS_IN_TRANS
+from sqlproxy.wire.framing import payload_of
+from sqlproxy.wire.response import QUERY
+
+if TYPE_CHECKING:
+    from sqlproxy.session.session import Session
+    from sqlproxy.session.state import SessionState
+
+Run = Callable[[Backend], Awaitable[bytes]]  # the client's statement on a backend: its collected reply
+
+TABLE: Final = "sqlproxy.commit_token"
+NO_LIMIT: Final = 1e8  # seconds: statements and commits take as long as they take, the monitor ends hung servers
+_PAUSE: Final = 0.02  # seconds at most before a conflict is tried again
+_OPENS: Final = BEGIN | BEGIN_READ_ONLY
+_MORE_THAN_ONE: Final = (
+    _OPENS
+    | COMMIT
+    | ROLLBACK
+    | CALL
+    | DDL
+    | EMPTY
+    | LOAD_LOCAL
+    | LOCK_TABLES
+    | MULTI
+    | UNKNOWN
+    | UNLOCK_TABLES
+    | USER_LOCK
+    | XA
+)
+_SPACE: Final = rb"(?:\s|/\*(?![!M]).*?\*/)*"
+_DML: Final = re.compile(_SPACE + rb"(?:insert|update|delete|replace)\b", re.IGNORECASE | re.DOTALL)
+_RETURNING: Final = re.compile(rb"\breturning\b", re.IGNORECASE)
+
+
+def applies(state: SessionState, mask: int, text: bytes) -> bool:
+    """Whether a statement (a payload's text from offset 1 on) ends a transaction, or is one, that gets a token."""
+    if state.pins or not mask & WRITE:
+        return False
+    if state.in_transaction:
+        return bool(mask & COMMIT) and not mask & (_MORE_THAN_ONE & ~COMMIT)
+    if not state.context.autocommit or mask & _MORE_THAN_ONE:
+        return False
+    return bool(_DML.match(text, 1)) and not _RETURNING.search(text)
+
+
+async def run(session: Session, mask: int, statement: Run) -> None:
+    """Run a statement for which ``applies`` holds and answer it. Raises what the client shall read, or LossTold."""
+    write = _Write(session, mask, statement)
+    try:
+        await (write.end_transaction() if session.state.in_transaction else write.single())
+    finally:
+        session.in_doubt = False
+
+
+async def run_prepared(session: Session, command: bytes) -> bool:
+    """The same for a COM_STMT_EXECUTE (headers included); False when it is none of ours."""
+    statement = session.state.statements.get(statement_id(command))
+    if statement is None or statement.hint or session.hints.active:
+        return False
+    too_long = statement.long_data_size > session.service.config.max_allowed_packet
+    if too_long or not applies(session.state, statement.mask, statement.payload):
+        return False
+
+    async def execute(backend: Backend) -> bytes:
+        target = backend.statements.get(statement.number) or await prepare_again(session, backend, statement)
+        for payload in statement.long_data:
+            backend.write(long_data_on(target, payload))
+        packet = execute_on(statement, target, command)
+        return await backend.call(payload_of(packet), reply_kind(command), NO_LIMIT)
+
+    try:
+        await run(session, statement.mask, execute)
+    finally:
+        statement.reset()
+    return True
+
+
+class _Write:
+    """One transaction on its way. ``_doubt`` is why an earlier COMMIT of it may have gone through, "" when none may."""
+
+    def __init__(self, session: Session, mask: int, statement: Run) -> None:
+        self._session = session
+        self._mask = mask
+        self._statement = statement
+        self._claim = claim_of(new_token())
+        self._doubt = ""
+        self._conflicts = 0
+
+    # -- COMMIT of a transaction
+
+    async def end_transaction(self) -> None:
+        """Token, then COMMIT; bring the transaction back as often as its server is lost."""
+        session = self._session
+        backend = await acquire(session, self._mask)
+        if not _has_written(session):
+            await self._end_reading(backend)
+            return
+        claimed = False
+        while True:
+            step = "token"
+            try:
+                if not claimed:
+                    await self._call(backend, self._claim)
+                step = "commit"
+                reply = await self._collect(backend)
+            except ServerLost as error:
+                why = error.message
+                self._note_doubt(step, why)
+            except ServerError as error:
+                why = self._why_again(backend, error, step)
+                if not why:
+                    await self._refuse(backend, error, step)
+            else:
+                self._answer(backend, reply)
+                return
+            found = await self._bring_back(why)
+            if found is None:
+                return
+            backend, claimed = found, True
+
+    async def _end_reading(self, backend: Backend) -> None:
+        """Nothing was written: what became of the COMMIT makes no difference."""
+        session = self._session
+        try:
+            reply = await self._collect(backend)
+        except ServerLost:
+            session.take_loss()
+            session.state.lose_transaction()
+            session.log.clear()
+            session.answer_ok()
+            return
+        self._answer(backend, reply)
+
+    async def _bring_back(self, why: str) -> Backend | None:
+        """The transaction, open again with its token; None when it is answered: it was committed before."""
+        session = self._session
+        session.take_loss()
+        try:
+            refused = await session.replay(why, self._claim)
+        except AlreadyCommitted as error:
+            self._answer_committed(error.server)
+            return None
+        except NoServerAvailable as error:
+            raise self._undecided(error) from None
+        if not refused:
+            return session.backends[session.state.context.transaction]
+        if self._doubt and (server := await self._was_committed()):
+            self._answer_committed(server)
+            return None
+        session.tell_loss((Outcome.TRANSACTION_LOST, f"{why}, and {refused}"))
+        raise LossTold(refused)
+
+    def _answer_committed(self, server: str) -> None:
+        """The lost reply was an OK. ``server`` has the transaction now."""
+        session = self._session
+        session.state.lose_transaction()
+        session.note_on(server, self._mask)
+        session.log.clear()
+        session.answer_ok()
+
+    async def _refuse(self, backend: Backend, error: ServerError, step: str) -> None:
+        """Raises what the client reads when the transaction can go no further."""
+        session = self._session
+        if step == "commit":
+            if self._doubt and (server := await self._was_committed()):
+                self._answer_committed(server)
+                raise LossTold(error.message)
+            if error.code == ER_LOCK_DEADLOCK:
+                session.state.lose_transaction()
+                session.log.clear()
+            raise error
+        await self._roll_back(backend)
+        session.state.lose_transaction()
+        session.log.clear()
+        text = f"The transaction was rolled back because its commit token could not be written: {error.message}"
+        raise SqlproxyError(text, code=error.code, sqlstate=error.sqlstate)
+
+    # -- an autocommit statement
+
+    async def single(self) -> None:
+        """BEGIN, token, the statement, COMMIT; again as often as the server is lost."""
+        kept = b""
+        while True:
+            backend = await self._acquire()
+            step = "token"
+            try:
+                await self._call(backend, b"START TRANSACTION")
+                await self._call(backend, self._claim)
+                step = "statement"
+                kept = without_transaction(await self._collect(backend))
+                step = "commit"
+                await self._call(backend, b"COMMIT")
+            except ServerLost as error:
+                self._note_doubt(step, error.message)
+            except ServerError as error:
+                if error.code == ER_DUP_ENTRY and step == "token" and self._doubt:
+                    await self._roll_back(backend)
+                    self._answer(backend, kept)
+                    return
+                if not self._why_again(backend, error, step):
+                    await self._refuse_single(backend, error, step, kept)
+                    return
+            else:
+                self._answer(backend, kept)
+                return
+            await asyncio.sleep(random.uniform(0.001, _PAUSE) if self._conflicts else 0)
+
+    async def _acquire(self) -> Backend:
+        try:
+            return await acquire(self._session, self._mask)
+        except NoServerAvailable as error:
+            raise self._undecided(error) from None
+
+    async def _refuse_single(self, backend: Backend, error: ServerError, step: str, kept: bytes) -> None:
+        """The statement has failed; unless an earlier try of it went through, the client reads why."""
+        session = self._session
+        await self._roll_back(backend)
+        if self._doubt and (server := await self._was_committed()):
+            session.note_on(server, self._mask)
+            session.client.write(kept)
+            session.idle()
+            return
+        if step == "token":
+            text = f"The statement was not run because its commit token could not be written: {error.message}"
+            raise SqlproxyError(text, code=error.code, sqlstate=error.sqlstate)
+        if not backend.closed:
+            session.note(backend, self._mask, failed=True)
+        raise error
+
+    # -- both
+
+    def _why_again(self, backend: Backend, error: ServerError, step: str) -> str:
+        """Why an error is worth another try, "" when it is the answer."""
+        session, text = self._session, error.message.encode()
+        if failure.is_evidence(error.code, text):
+            session.service.evidence(backend.server, f"error {error.code} from a session")
+        if error.code == ER_LOCK_DEADLOCK:
+            config = session.service.config
+            if not config.transaction_replay or self._conflicts >= config.transaction_replay_attempts:
+                return ""
+            self._conflicts += 1
+            session.service.stats.conflicts_retried += 1
+            return f"a conflict on {backend.server} rolled it back"
+        outcome = failure.after_error(error.code, text, self._mask, in_transaction=False, pinned=False)
+        if outcome is Outcome.FORWARD:
+            return ""
+        if failure.is_doubtful(error.code, text):
+            self._note_doubt(step, error.message)
+        session.give_up(backend)
+        return f"server {backend.server} was lost ({error.message})"
+
+    def _note_doubt(self, step: str, why: str) -> None:
+        if step == "commit":
+            self._doubt = why
+            self._session.in_doubt = True
+
+    def _undecided(self, error: SqlproxyError) -> SqlproxyError:
+        """What to raise when time is up."""
+        if not self._doubt:
+            return error
+        self._session.take_loss()
+        self._session.tell_loss((Outcome.UNKNOWN, f"{self._doubt}, and then: {error.message}"))
+        return LossTold(error.message)
+
+    async def _was_committed(self) -> str:
+        """A server that has the token already, "" when none has: from now on none ever will. Raises LossTold."""
+        session = self._session
+        session.state.lose_transaction()
+        for _ in range(session.service.config.transaction_replay_attempts):
+            backend = await self._acquire()
+            try:
+                await self._call(backend, self._claim)
+                if not session.state.context.autocommit:
+                    await self._call(backend, b"COMMIT")
+            except ServerError as error:
+                if error.code == ER_DUP_ENTRY:
+                    return backend.server
+                if not self._why_again(backend, error, "token"):
+                    raise self._undecided(error) from None
+            except ServerLost as error:  # the token that is found next may be the one written just now
+                raise self._undecided(error) from None
+            else:
+                return ""
+        raise self._undecided(NoServerAvailable("the commit token could not be written"))
+
+    async def _call(self, backend: Backend, text: bytes) -> None:
+        await self._session.attend(backend, backend.call(bytes((COM_QUERY,)) + text, QUERY, NO_LIMIT))
+
+    async def _collect(self, backend: Backend) -> bytes:
+        backend.stats.writes += 1
+        return await self._session.attend(backend, self._statement(backend))
+
+    async def _roll_back(self, backend: Backend) -> None:
+        try:
+            await self._call(backend, b"ROLLBACK")
+        except SqlproxyError:
+            self._session.give_up(backend)
+
+    def _answer(self, backend: Backend, reply: bytes) -> None:
+        session = self._session
+        session.note(backend, self._mask, failed=False)
+        session.log.clear()
+        session.client.write(reply)
+        session.idle()
+
+
+def _has_written(session: Session) -> bool:
+    """Whether the open transaction may have changed anything; what was not recorded may have."""
+    steps = session.log.steps
+    return not session.log.replayable or any(step.mask & WRITE and not step.mask & _OPENS for step in steps)
+
+
+def new_token() -> bytes:
+    """An id nobody else has: 6 bytes of milliseconds since the epoch, so that ids grow, and 10 of chance."""
+    return (time.time_ns() // 1_000_000).to_bytes(6) + os.urandom(10)
+
+
+def claim_of(token: bytes) -> bytes:
+    """The statement that takes an id."""
+    return f"INSERT INTO {TABLE} (id) VALUES (x'{token.hex()}')".encode()
+
+
+def without_transaction(reply: bytes) -> bytes:
+    """An OK reply as it would have been outside a transaction. Anything else stays as it is."""
+    if reply[HEADER] != OK:
+        return reply
+    _, pos = codec.read_lenenc(reply, HEADER + 1, "affected rows")
+    _, pos = codec.read_lenenc(reply, pos, "insert id")
+    status = int.from_bytes(reply[pos : pos + 2], "little") & ~SERVER_STATUS_IN_TRANS
+    return reply[:pos] + status.to_bytes(2, "little") + reply[pos + 2 :]
