@@ -7,6 +7,7 @@ of the first ``[[servers]]``; secrets also by ``password_file``.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -56,10 +58,17 @@ def _as_list(value: object) -> object:
     return value if isinstance(value, list | tuple) else [value]
 
 
+def _known_network(value: str) -> str:
+    if value not in ("*", "localhost"):
+        ipaddress.ip_network(value)
+    return value
+
+
 Duration = Annotated[float, BeforeValidator(lambda v: v if isinstance(v, float) else parse_duration(v))]
 Period = Annotated[Duration, Field(gt=0)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 AddressField = Annotated[Address, BeforeValidator(parse_address)]
+Network = Annotated[str, AfterValidator(_known_network)]
 
 
 class _Section(BaseModel):
@@ -188,6 +197,7 @@ class ServiceConfig(_Section):
     max_connections: int = Field(default=0, ge=0)
     max_allowed_packet: Size = 64 << 20
     max_session_history: int = Field(default=50, ge=1)
+    proxy_protocol_networks: Annotated[list[Network], BeforeValidator(_as_list)] = []  # whose headers are believed
     tls: ServiceTLSConfig = ServiceTLSConfig()
 
 

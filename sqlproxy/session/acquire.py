@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.errors import NoServerAvailable, ServerError, ServerLost, SqlproxyError
@@ -10,7 +11,7 @@ from sqlproxy.routing.base import Decision
 from sqlproxy.routing.causal import PREAMBLE, needs_sync
 from sqlproxy.routing.hints import Hint, redirect
 from sqlproxy.session.backend import Backend
-from sqlproxy.session.connect import Login, connect
+from sqlproxy.session.connect import connect
 from sqlproxy.session.failure import Outcome, only_rolls_back
 from sqlproxy.session.service import restricted
 from sqlproxy.sql.bits import WRITE
@@ -152,7 +153,7 @@ async def backend_for(session: Session, name: str) -> Backend:
     if server.max_connections and stats.connections >= server.max_connections:
         raise ServerError(f"server {name} has its max_connections = {server.max_connections}", code=ER_CON_COUNT_ERROR)
     login = session.login
-    current = Login(login.credentials, login.capabilities, login.collation, session.state.database, login.attrs)
+    current = replace(login, database=session.state.database)
     async with service.while_usable(name), service.openings[name]:
         backend = await connect(server, stats, current, service.config.connect_timeout)
     view = service.snapshot.server(name)

@@ -100,7 +100,11 @@ class Backend(asyncio.Protocol):
             if end < len(chunk):
                 chunk, extra = chunk[:end], chunk[end:]
         if self.filters and (tracker.special or self._kept):
-            chunk = self._filtered(chunk)
+            try:
+                chunk = self._filtered(chunk)
+            except ServerProtocolError as error:
+                self.abort(error.message)
+                return
             if not chunk and end < 0:
                 return
         if self._collected is not None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
 from sqlproxy.errors import PacketTooLarge, ProtocolError, SqlproxyError
 from sqlproxy.session import login
 from sqlproxy.session.skipping import Skipping
 from sqlproxy.session.sockets import close_quietly, read_exactly
-from sqlproxy.wire import codec
+from sqlproxy.wire import codec, proxy_protocol
 from sqlproxy.wire.constants import (
     CACHING_SHA2,
     CLIENT_SSL,
@@ -84,6 +85,7 @@ class Client(asyncio.Protocol):
         self.service = service
         self.address = address
         self.host = address or "localhost"
+        self.port = 0  # on its own host, for servers that want to know; 0: not known
         self.secure = not address  # TLS or a unix socket: passwords may pass in clear
         self.tls = False
         self.closing = False
@@ -113,11 +115,15 @@ class Client(asyncio.Protocol):
         service = self.service
         loop = asyncio.get_running_loop()
         number = service.registry.next_id()
-        login.check_admission(service, self.address)
+        balanced = login.may_announce(service, self.address)
+        if not balanced:
+            login.check_admission(service, self.address)
         greeting = self._greeting(number)
         await loop.sock_sendall(sock, codec.packet(0, greeting.encode()))
         self._packets = asyncio.Queue()
-        payload = await self._first_packet(sock)
+        payload = await self._first_packet(sock, await self._announced(sock, balanced))
+        if balanced:
+            login.check_admission(service, self.address)
         if is_ssl_request(payload):
             if service.tls is None:
                 raise ProtocolError("the client asks for TLS, which this service does not offer")
@@ -149,10 +155,35 @@ class Client(asyncio.Protocol):
         self.plugin = NATIVE if b"mariadb" in version.lower() else CACHING_SHA2
         return Greeting(version, number, self.scramble, capabilities, 0, collation, auth_plugin=self.plugin)
 
-    async def _first_packet(self, sock: socket.socket) -> bytes:
-        header = await read_exactly(sock, HEADER)
-        if header is None:
+    async def _announced(self, sock: socket.socket, allowed: bool) -> bytes:
+        """Take in a PROXY protocol header, if there is one; the first bytes after it."""
+        start = await self._read(sock, HEADER)
+        with suppress(OSError, TypeError, IndexError):  # a unix socket's peer has no port
+            self.port = sock.getpeername()[1]
+        if not proxy_protocol.is_header(start):
+            return start
+        while wanted := proxy_protocol.missing(start):
+            start += await self._read(sock, wanted)
+        client = proxy_protocol.parse(start)
+        if not allowed:
+            # a login left unread would cost the client the reason
+            await self._first_packet(sock, await self._read(sock, HEADER))
+            raise ProtocolError(
+                f"a PROXY protocol header came from {self.host}, which proxy_protocol_networks does not list"
+            )
+        if client.address:
+            self.address = self.host = client.address
+            self.port = client.port
+            self.secure = False
+        return await self._read(sock, HEADER)
+
+    async def _read(self, sock: socket.socket, size: int) -> bytes:
+        data = await read_exactly(sock, size)
+        if data is None:
             raise EOFError("closed before login")
+        return data
+
+    async def _first_packet(self, sock: socket.socket, header: bytes) -> bytes:
         length = int.from_bytes(header[:3], "little")
         if length > _LOGIN_PACKET_LIMIT:
             raise ProtocolError(f"malformed packet: a login of {length} bytes")

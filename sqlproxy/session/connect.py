@@ -13,7 +13,7 @@ from sqlproxy.session.backend import Backend
 from sqlproxy.session.sockets import close_quietly, read_exactly
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.topology.model import Server, ServerTLS
-from sqlproxy.wire import codec
+from sqlproxy.wire import codec, proxy_protocol
 from sqlproxy.wire.auth import Credentials, Kind
 from sqlproxy.wire.client_auth import ClientAuth
 from sqlproxy.wire.constants import (
@@ -49,6 +49,7 @@ class Login:
     collation: int
     database: bytes = b""
     attrs: bytes = b""
+    client: tuple[str, int] | None = None  # its IP address and port, None on a unix socket
 
 
 async def connect(server: Server, stats: ServerStats, login: Login, timeout: float) -> Backend:
@@ -62,6 +63,8 @@ async def connect(server: Server, stats: ServerStats, login: Login, timeout: flo
     try:
         async with asyncio.timeout(timeout):
             sock = await _open(server)
+            if server.proxy_protocol:
+                await _announce(sock, login)
             await _log_in(server, backend, sock, login)
             backend.track()
     except (OSError, TimeoutError, SqlproxyError, asyncio.CancelledError) as error:
@@ -105,6 +108,14 @@ async def _open(server: Server) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+async def _announce(sock: socket.socket, login: Login) -> None:
+    """Tell the server who the client is, before anything else."""
+    peer = sock.getpeername()
+    on_tcp = sock.family != socket.AF_UNIX
+    header = proxy_protocol.encode(login.client if on_tcp else None, peer[:2] if on_tcp else ("127.0.0.1", 0))
+    await asyncio.get_running_loop().sock_sendall(sock, header)
 
 
 async def _log_in(server: Server, backend: Backend, sock: socket.socket, login: Login) -> None:

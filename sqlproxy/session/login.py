@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.accounts.model import Account
@@ -28,6 +29,17 @@ log = logging.getLogger("sqlproxy.client")
 _MULTIBYTE_COLLATIONS: Final = frozenset({1, 84, 13, 88, 28, 87, 95, 96, 248, 249, 250, 1025, 1037, 1052, 1119})
 
 
+def may_announce(service: Service, address: str) -> bool:
+    """Whether a connection from this address ("" on a unix socket) may begin with a PROXY protocol header."""
+    networks = service.config.proxy_protocol_networks
+    if not networks:
+        return False
+    if not address:
+        return "localhost" in networks
+    found = ip_address(address.partition("%")[0])
+    return any(network == "*" or (network != "localhost" and found in ip_network(network)) for network in networks)
+
+
 def check_admission(service: Service, address: str) -> None:
     """Raises SqlproxyError when nobody from this address may log in now."""
     if service.throttle.blocked(address, time.monotonic()):
@@ -49,6 +61,7 @@ async def begin_session(client: Client, response: HandshakeResponse, number: int
         response.collation,
         response.database or b"",
         response.attrs,
+        _origin(client),
     )
     session = Session(client.service, client, number, login, response.collation in _MULTIBYTE_COLLATIONS)
     await _open_first(session)
@@ -59,10 +72,14 @@ async def change_user(client: Client, session: Session, request: ChangeUser) -> 
     """Make the session another user's. Raises as ``begin_session``."""
     credentials = await _authenticate(client, request)
     session.adopt(
-        Login(credentials, client.capabilities, request.collation, request.database, request.attrs),
+        Login(credentials, client.capabilities, request.collation, request.database, request.attrs, _origin(client)),
         request.collation in _MULTIBYTE_COLLATIONS,
     )
     await _open_first(session)
+
+
+def _origin(client: Client) -> tuple[str, int] | None:
+    return (client.address, client.port) if client.address else None
 
 
 async def _open_first(session: Session) -> None:
