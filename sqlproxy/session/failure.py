@@ -62,13 +62,21 @@ def after_loss(mask: int, *, in_transaction: bool, pinned: bool, forwarded: bool
     if forwarded:
         return Outcome.CLOSE
     if pinned:
-        known = not may_commit(mask) if in_transaction else is_harmless(mask)
+        known = not may_commit(mask) if in_transaction else changes_nothing(mask)
         return Outcome.PIN_LOST if known else Outcome.PIN_LOST_UNKNOWN
     if in_transaction:
         if may_commit(mask):
             return Outcome.UNKNOWN
         return Outcome.TRANSACTION_GONE if only_rolls_back(mask) else Outcome.TRANSACTION_LOST
-    return Outcome.RUN_AGAIN if is_harmless(mask) else Outcome.UNKNOWN
+    return Outcome.RUN_AGAIN if changes_nothing(mask) else Outcome.UNKNOWN
+
+
+def changes_nothing(mask: int) -> bool:
+    """Whether a statement may be run twice while no transaction is open; COMMIT and ROLLBACK then have nothing to end.
+
+    Connection pools send them whenever a connection comes back.
+    """
+    return is_harmless(mask) or (bool(mask & (COMMIT | ROLLBACK)) and not mask & MAY_COMMIT & ~COMMIT)
 
 
 def is_harmless(mask: int) -> bool:

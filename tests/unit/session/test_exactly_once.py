@@ -1,0 +1,365 @@
+"""Commit tokens over fake servers: whatever is lost, a write is there once and the client knows."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sqlproxy.session.exactly_once import applies, claim_of, new_token, without_transaction
+from sqlproxy.session.state import SessionState
+from sqlproxy.sql.classify import classify
+from sqlproxy.topology.model import Role
+from sqlproxy.wire import constants as c
+from tests.support.fakes import Bench, Connection, FakeServer, command, err, error_in, is_ok, ok, packets, settle
+from tests.support.virtualtime import virtual
+
+MakeBench = Callable[..., Bench]
+TAKE = re.compile(r"INSERT INTO sqlproxy.commit_token \(id\) VALUES \(x'([0-9a-f]{32})'\)")
+
+
+class Tokens:
+    """The token table of a fleet. ``lose`` names the steps at which the server asked is lost, in order of their coming.
+
+    A step is "token", "statement" or "commit", each lost before it does anything; "committed" right after it did.
+    """
+
+    def __init__(self, bench: Bench, *lose: str) -> None:
+        self.bench = bench
+        self.lose = list(lose)
+        self.taken: set[str] = set()
+        self.pending: dict[int, str] = {}
+        self.refusal: bytes | None = None
+        self.heirs = True  # another server becomes primary when one dies
+        for server in bench.fleet.servers.values():
+            server.script = self.script
+
+    def script(self, connection: Connection, payload: bytes) -> bytes | None:
+        text = payload[1:].decode("latin1")
+        found = TAKE.fullmatch(text) if payload[0] == c.COM_QUERY else None
+        step = "token" if found else "commit" if text == "COMMIT" else "statement" if "INTO t" in text else ""
+        if payload[0] == c.COM_STMT_EXECUTE:
+            step = "statement"
+        if step and self.lose[:1] == [step]:
+            return self.fall(connection)
+        if found:
+            return self.take(connection, found[1])
+        if text == "ROLLBACK":
+            self.pending.pop(id(connection), None)
+        if step == "commit":
+            self.taken.add(self.pending.pop(id(connection), ""))
+            if self.lose[:1] == ["committed"]:
+                connection.server.run(connection, payload)
+                return self.fall(connection)
+        return None
+
+    def take(self, connection: Connection, token: str) -> bytes:
+        if self.refusal is not None:
+            return self.refusal
+        if token in self.taken:
+            return err(1062, f"Duplicate entry '{token}' for key 'PRIMARY'", "23000")
+        if connection.open:
+            self.pending[id(connection)] = token
+        else:
+            self.taken.add(token)
+        return ok(connection.status)
+
+    def fall(self, connection: Connection) -> bytes:
+        """The server dies without an answer; the next one in line becomes primary."""
+        self.lose.pop(0)
+        server = connection.server
+        asyncio.get_running_loop().call_soon(self.replace, server)
+        return b""
+
+    def replace(self, server: FakeServer) -> None:
+        server.kill()
+        if not self.heirs:
+            self.bench.publish(**{server.name: Role.DOWN})
+            return
+        names = list(self.bench.fleet.servers)
+        heir = names[(names.index(server.name) + 1) % len(names)]
+        self.bench.fleet[heir].up = True
+        self.bench.publish(**{server.name: Role.DOWN, heir: Role.PRIMARY})
+
+
+def plain(texts: list[str]) -> list[str]:
+    """Statements with every token called TOKEN, and none that only wait for replication."""
+    return [TAKE.sub("TOKEN", text) for text in texts if "wsrep_sync_wait" not in text]
+
+
+@virtual
+async def test_an_autocommit_write_is_a_transaction_with_a_token_and_the_client_sees_none_of_it(
+    bench: MakeBench,
+) -> None:
+    b = bench(exactly_once=True)
+    Tokens(b)
+    client = b.client()
+    assert await client.ask("INSERT INTO t VALUES (1)") == ok()
+    assert plain(b.fleet["n1"].texts) == ["START TRANSACTION", "TOKEN", "INSERT INTO t VALUES (1)", "COMMIT"]
+    assert b.fleet.committed == [1]
+    assert not client.session.state.in_transaction
+
+
+@virtual
+async def test_a_transaction_takes_its_token_just_before_the_commit(bench: MakeBench) -> None:
+    b = bench(exactly_once=True)
+    Tokens(b)
+    client = b.client()
+    for text in ("BEGIN", "INSERT INTO t VALUES (1)", "COMMIT"):
+        assert is_ok(await client.ask(text))
+    assert plain(b.fleet["n1"].texts) == ["BEGIN", "INSERT INTO t VALUES (1)", "TOKEN", "COMMIT"]
+
+
+@virtual
+async def test_without_the_option_nothing_is_added(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("INSERT INTO t VALUES (1)")
+    assert b.fleet["n1"].texts == ["INSERT INTO t VALUES (1)"]
+
+
+@pytest.mark.parametrize("lost", ["token", "statement", "commit", "committed"])
+@virtual
+async def test_an_autocommit_write_survives_its_server_wherever_it_is_lost(bench: MakeBench, lost: str) -> None:
+    b = bench(exactly_once=True)
+    Tokens(b, lost)
+    client = b.client()
+    assert await client.ask("INSERT INTO t VALUES (1)") == ok()
+    assert b.fleet.committed == [1]
+    assert b.service.stats.outcomes_unknown == 0
+    assert is_ok(await client.ask("INSERT INTO t VALUES (2)"))
+    assert b.fleet.committed == [1, 2]
+
+
+@pytest.mark.parametrize("lost", ["token", "commit", "committed"])
+@virtual
+async def test_a_transaction_survives_its_server_wherever_it_is_lost(bench: MakeBench, lost: str) -> None:
+    b = bench(exactly_once=True)
+    Tokens(b, lost)
+    client = b.client()
+    for text in ("BEGIN", "INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (2)"):
+        await client.ask(text)
+    assert is_ok(await client.ask("COMMIT"))
+    assert b.fleet.committed == [1, 2]
+    assert not client.session.state.in_transaction
+    await client.ask("INSERT INTO t VALUES (3)")
+    assert b.fleet.committed == [1, 2, 3]
+
+
+@virtual
+async def test_a_replayed_transaction_takes_the_same_token_first(bench: MakeBench) -> None:
+    b = bench(exactly_once=True)
+    Tokens(b, "commit")
+    client = b.client()
+    for text in ("BEGIN", "INSERT INTO t VALUES (1)", "COMMIT"):
+        await client.ask(text)
+    assert plain(b.fleet["n2"].texts) == ["BEGIN", "TOKEN", "INSERT INTO t VALUES (1)", "COMMIT"]
+    tokens = {match[1] for name in ("n1", "n2") for match in map(TAKE.match, b.fleet[name].texts) if match}
+    assert len(tokens) == 1
+
+
+@virtual
+async def test_a_transaction_without_begin_takes_its_token_before_its_first_statement(bench: MakeBench) -> None:
+    b = bench(exactly_once=True)
+    Tokens(b, "commit")
+    client = b.client()
+    for text in ("SET autocommit=0", "INSERT INTO t VALUES (1)", "COMMIT"):
+        assert is_ok(await client.ask(text))
+    assert plain(b.fleet["n2"].texts) == ["SET autocommit=0", "TOKEN", "INSERT INTO t VALUES (1)", "COMMIT"]
+    assert b.fleet.committed == [1]
+
+
+@virtual
+async def test_a_commit_that_arrives_after_all_loses_or_wins_but_never_both(bench: MakeBench) -> None:
+    """The token is free on the new primary, then the first commit arrives: certification fails, then it is found."""
+    b = bench(exactly_once=True)
+    tokens = Tokens(b, "commit")
+    client = b.client()
+    late: list[str] = []
+
+    def script(connection: Connection, payload: bytes) -> bytes | None:
+        if payload[1:] == b"COMMIT" and not late:
+            late.append(tokens.pending.pop(id(connection)))
+            tokens.taken.add(late[0])
+            b.fleet.committed.append(1)
+            connection.server.run(connection, bytes((c.COM_QUERY,)) + b"ROLLBACK")
+            return err(1213, "Deadlock found when trying to get lock", "40001")
+        return tokens.script(connection, payload)
+
+    b.fleet["n2"].script = script
+    client.send(command(c.COM_QUERY, b"INSERT INTO t VALUES (1)"))
+    await settle(1)
+    assert is_ok(client.take())
+    assert b.fleet.committed == [1]
+
+
+@virtual
+async def test_a_refused_token_is_the_answer_and_nothing_is_committed(bench: MakeBench) -> None:
+    b = bench(exactly_once=True)
+    Tokens(b).refusal = err(1142, "INSERT command denied to user 'app'@'%' for table 'commit_token'", "42000")
+    client = b.client()
+    code, text = error_in(await client.ask("INSERT INTO t VALUES (1)"))
+    assert code == 1142
+    assert text.startswith("The statement was not run because its commit token could not be written: INSERT command")
+    await client.ask("BEGIN")
+    await client.ask("INSERT INTO t VALUES (2)")
+    code, text = error_in(await client.ask("COMMIT"))
+    assert code == 1142
+    assert text.startswith("The transaction was rolled back because its commit token could not be written")
+    assert b.fleet.committed == []
+    assert not client.session.state.in_transaction
+
+
+@virtual
+async def test_a_statement_that_fails_is_rolled_back_and_its_error_is_the_answer(bench: MakeBench) -> None:
+    b = bench(exactly_once=True)
+    tokens = Tokens(b)
+    client = b.client()
+
+    def script(connection: Connection, payload: bytes) -> bytes | None:
+        failing = payload[1:] == b"INSERT INTO t VALUES (1)"
+        return err(1062, "Duplicate entry '1'", "23000") if failing else tokens.script(connection, payload)
+
+    b.fleet["n1"].script = script
+    assert error_in(await client.ask("INSERT INTO t VALUES (1)")) == (1062, "Duplicate entry '1'")
+    assert plain(b.fleet["n1"].texts)[-1] == "ROLLBACK"
+    assert tokens.taken == set()
+
+
+@pytest.mark.parametrize("lost", ["commit", "committed"])
+@virtual
+async def test_a_transaction_that_cannot_be_replayed_is_decided_for_good(bench: MakeBench, lost: str) -> None:
+    b = bench(exactly_once=True, transaction_replay=False)
+    tokens = Tokens(b, lost)
+    client = b.client()
+    await client.ask("BEGIN")
+    await client.ask("INSERT INTO t VALUES (1)")
+    reply = await client.ask("COMMIT")
+    if lost == "committed":
+        assert is_ok(reply)
+        assert b.fleet.committed == [1]
+    else:
+        assert error_in(reply)[0] == 1213
+        assert b.fleet.committed == []
+    assert len(tokens.taken) == 1  # taken, so that the first commit can no longer arrive
+
+
+@virtual
+async def test_when_time_is_up_the_client_learns_that_the_outcome_is_unknown(bench: MakeBench) -> None:
+    b = bench(exactly_once=True, failover_timeout=2.0)
+    tokens = Tokens(b, "committed")
+    tokens.heirs = False
+    client = b.client()
+    client.send(command(c.COM_QUERY, b"INSERT INTO t VALUES (1)"))
+    await settle(3)
+    code, text = error_in(client.take())
+    assert code == 2013
+    assert text.startswith("The outcome of this statement is unknown, it may or may not have been applied: ")
+    assert "no server" in text.lower()
+    assert not client.session.busy
+
+
+@virtual
+async def test_a_transaction_that_only_read_needs_no_token(bench: MakeBench) -> None:
+    b = bench(exactly_once=True)
+    Tokens(b, "commit")
+    client = b.client()
+    await client.ask("BEGIN")
+    await client.ask("SELECT 1")
+    assert is_ok(await client.ask("COMMIT"))
+    assert "TOKEN" not in plain(b.fleet["n1"].texts)
+    assert not client.session.state.in_transaction
+
+
+@pytest.mark.parametrize("lost", ["statement", "commit", "committed"])
+@virtual
+async def test_prepared_writes_are_covered(bench: MakeBench, lost: str) -> None:
+    b = bench(exactly_once=True)
+    Tokens(b, lost)
+    client = b.client()
+    reply = await client.run(command(c.COM_STMT_PREPARE, b"INSERT INTO t VALUES (7)"))
+    number = packets(reply)[0][1:5]
+    assert await client.run(command(c.COM_STMT_EXECUTE, number + b"\x00\x01\x00\x00\x00")) == ok()
+    assert b.fleet.committed == [7]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    losses=st.lists(st.sampled_from(["token", "statement", "commit", "committed"]), max_size=2),
+    texts=st.lists(st.sampled_from(["BEGIN", "COMMIT", "insert", "ROLLBACK"]), max_size=10),
+)
+def test_whatever_is_lost_whenever_no_write_is_lost_or_done_twice(losses: list[str], texts: list[str]) -> None:
+    @virtual
+    async def play() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            b = Bench(patch, exactly_once=True)
+            Tokens(b, *losses)
+            client = b.client()
+            expected: list[int] = []
+            pending: list[int] = []
+            within = False
+            for number, text in enumerate([*texts, "COMMIT"]):
+                statement = f"INSERT INTO t VALUES ({number})" if text == "insert" else text
+                client.send(command(c.COM_QUERY, statement.encode()))
+                await settle(1)
+                assert packets(client.take())[0][0] != c.ERR
+                if text == "insert":
+                    pending.append(number)
+                if text == "BEGIN" or (text != "ROLLBACK" and not within) or text == "COMMIT":
+                    expected += pending
+                    pending = []
+                if text == "ROLLBACK":
+                    pending = []
+                within = text == "BEGIN" or (within and text not in ("COMMIT", "ROLLBACK"))
+            assert b.fleet.committed == expected
+
+    play()
+
+
+@pytest.mark.parametrize(
+    ("text", "alone", "within"),
+    [
+        ("INSERT INTO t VALUES (1)", True, False),
+        ("/* a */ replace t VALUES (1)", True, False),
+        ("UPDATE t SET a = 1", True, False),
+        ("DELETE FROM t", True, False),
+        ("INSERT INTO t VALUES (1) RETURNING a", False, False),
+        ("/*! INSERT INTO t VALUES (1) */", False, False),
+        ("INSERT INTO t VALUES (GET_LOCK('a', 1))", False, False),
+        ("INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)", False, False),
+        ("CREATE TABLE t (a INT)", False, False),
+        ("CALL p()", False, False),
+        ("LOAD DATA LOCAL INFILE 'a' INTO TABLE t", False, False),
+        ("SELECT 1", False, False),
+        ("COMMIT", False, True),
+        ("COMMIT AND CHAIN", False, False),
+        ("ROLLBACK", False, False),
+    ],
+)
+def test_what_gets_a_token(text: str, alone: bool, within: bool) -> None:
+    state = SessionState(b"", 50)
+    payload = bytes((c.COM_QUERY,)) + text.encode()
+    mask = classify(text.encode())
+    assert applies(state, mask, payload) is alone
+    state.resume_transaction("n1")
+    assert applies(state, mask, payload) is within
+    state.pin("x", "a reason", "n1")
+    assert applies(state, mask, payload) is False
+
+
+def test_tokens_differ_and_grow_with_time() -> None:
+    tokens = [new_token() for _ in range(1000)]
+    assert len(set(tokens)) == 1000
+    assert all(len(token) == 16 for token in tokens)
+    assert [token[:6] for token in tokens] == sorted(token[:6] for token in tokens)
+    assert TAKE.fullmatch(claim_of(tokens[0]).decode())
+
+
+@given(affected=st.integers(0, 1 << 40), flags=st.integers(0, 0xFFFF))
+def test_only_the_transaction_flag_goes_from_a_reply(affected: int, flags: int) -> None:
+    cleared = flags & ~c.SERVER_STATUS_IN_TRANS
+    assert without_transaction(ok(flags, affected=affected)) == ok(cleared, affected=affected)
