@@ -98,8 +98,13 @@ def install_data(data: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     accounts.unlink()
     if result.returncode:
-        lines = (result.stderr or result.stdout).strip().splitlines()
-        raise SqlproxyError(f"{program} failed: {lines[-1] if lines else result.returncode}")
+        raise SqlproxyError(f"{program} failed: {_cause(result.stdout + result.stderr) or result.returncode}")
+
+
+def _cause(output: str) -> str:
+    """The first error in what a server wrote: "Aborting" and advice come after it. Without one the last line."""
+    lines = output.strip().splitlines()
+    return next((line for line in lines if "[ERROR]" in line), lines[-1] if lines else "")
 
 
 def copy_data(source: Path, target: Path) -> None:

@@ -66,3 +66,10 @@ def test_certificates_are_made_once(tmp_path: Path) -> None:
 def test_accounts_are_exactly_those_promised() -> None:
     created = [line for line in install.ACCOUNTS_SQL.splitlines() if line.startswith("CREATE USER")]
     assert [line.split()[2] for line in created] == ["app@'%'", "monitor@'%'"]
+
+
+def test_a_failed_installation_is_explained_by_its_first_error() -> None:
+    output = "2026 [Note] starting\n2026 [ERROR] mmap failed\n2026 [ERROR] Aborting\nThe log says more\n"
+    assert install._cause(output) == "2026 [ERROR] mmap failed"
+    assert install._cause("no room\n") == "no room"
+    assert install._cause("") == ""
