@@ -23,6 +23,7 @@ help:
 	@echo "make test-deps    install the servers and tools that tests need (root, Debian or Ubuntu)"
 	@echo "make bench        compare with HAProxy and with no proxy; BENCH=--quick for less (sysbench, haproxy, gcc needed)"
 	@echo "make conformance  other people's test suites, directly and through the proxy; CONFORMANCE=--quick for less"
+	@echo "make conformance  test suites of others (drivers, ORMs), directly and through the proxy"
 	@echo "make clean        remove $(VENV) and everything built"
 
 run: install
