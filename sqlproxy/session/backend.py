@@ -40,9 +40,10 @@ class Owner(Protocol):
         """The server has read what was written."""
 
 
-class Backend(asyncio.Protocol):
-    """An authenticated connection. ``applied``: history number up to which it is current; ``synced``: how many of the
-    session's writes its server is known to have applied."""
+class Backend:
+    """An authenticated connection, and the protocol of its transport: an asyncio.Protocol in all but name, so that it
+    can be compiled. ``applied``: history number up to which it is current; ``synced``: how many of the session's
+    writes its server is known to have applied."""
 
     def __init__(self, server: str, stats: ServerStats, deprecate_eof: bool) -> None:
         self.server = server
@@ -291,6 +292,9 @@ class Backend(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=_BUFFER_HIGH)
+
+    def eof_received(self) -> None:
+        """The transport closes itself."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closed:

@@ -78,8 +78,11 @@ def _refuse(service: Service, client: Client, error: SqlproxyError) -> None:
     log.info("client %s: login refused: %s", client.host, error.message)
 
 
-class Client(asyncio.Protocol):
-    """One client. ``host`` is its address for people ("localhost" on a unix socket)."""
+class Client:
+    """One client, the protocol of its transport: an asyncio.Protocol in all but name, so that it can be compiled.
+
+    ``host`` is its address for people ("localhost" on a unix socket).
+    """
 
     def __init__(self, service: Service, address: str) -> None:
         self.service = service
@@ -114,6 +117,7 @@ class Client(asyncio.Protocol):
         """From the greeting to the OK packet. Raises SqlproxyError with what the client shall read."""
         service = self.service
         loop = asyncio.get_running_loop()
+        protocol = cast(asyncio.Protocol, self)
         number = service.registry.next_id()
         balanced = login.may_announce(service, self.address)
         if not balanced:
@@ -127,11 +131,11 @@ class Client(asyncio.Protocol):
         if is_ssl_request(payload):
             if service.tls is None:
                 raise ProtocolError("the client asks for TLS, which this service does not offer")
-            await loop.connect_accepted_socket(lambda: self, sock, ssl=service.tls, ssl_shutdown_timeout=_GOODBYE)
+            await loop.connect_accepted_socket(lambda: protocol, sock, ssl=service.tls, ssl_shutdown_timeout=_GOODBYE)
             self.secure = self.tls = True
             payload = await self.read_packet()
         else:
-            await loop.connect_accepted_socket(lambda: self, sock)
+            await loop.connect_accepted_socket(lambda: protocol, sock)
         response = HandshakeResponse.parse(payload)
         if service.config.tls.mode == "required" and not self.secure:
             raise SqlproxyError(
@@ -395,6 +399,9 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=_BUFFER_HIGH)
+
+    def eof_received(self) -> None:
+        """The transport closes itself."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True

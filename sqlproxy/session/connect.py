@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlproxy.errors import ServerError, ServerLost, SqlproxyError
 from sqlproxy.session.backend import Backend
@@ -122,6 +122,7 @@ async def _log_in(server: Server, backend: Backend, sock: socket.socket, login: 
     loop = asyncio.get_running_loop()
     seq, payload = await _first_packet(server, sock)
     greeting = Greeting.parse(payload)
+    protocol = cast(asyncio.Protocol, backend)  # which it is in all but name
     capabilities = _capabilities(server, greeting, login)
     backend.tracker.tracking = backend.filters = bool(capabilities & CLIENT_SESSION_TRACK)
     backend.only_state_change = bool(login.capabilities & CLIENT_SESSION_TRACK)
@@ -132,9 +133,9 @@ async def _log_in(server: Server, backend: Backend, sock: socket.socket, login: 
         head = HandshakeResponse(capabilities | CLIENT_SSL, b"", collation=login.collation).head()
         await loop.sock_sendall(sock, codec.packet(seq, head))
         capabilities |= CLIENT_SSL
-        await loop.create_connection(lambda: backend, sock=sock, ssl=context, server_hostname=server.address.host)
+        await loop.create_connection(lambda: protocol, sock=sock, ssl=context, server_hostname=server.address.host)
     else:
-        await loop.create_connection(lambda: backend, sock=sock)
+        await loop.create_connection(lambda: protocol, sock=sock)
     auth = ClientAuth(login.credentials, server=server.name, secure=context is not None or bool(server.address.path))
     plugin, answer = auth.response(greeting.auth_plugin, greeting.scramble)
     response = HandshakeResponse(

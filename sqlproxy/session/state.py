@@ -6,6 +6,7 @@ what is open; the classification only explains what they cannot say.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from sqlproxy.routing.base import RouteContext
@@ -83,6 +84,16 @@ _PIN_REASONS: Final = {
     XA: "an XA transaction",
     HANDLER: "an open HANDLER",
 }
+
+
+@lru_cache(maxsize=1024)
+def _context(server: str, status: int) -> RouteContext:
+    """What most sessions look like; shared, as they change between these with every other statement."""
+    return RouteContext(
+        transaction=server if status & SERVER_STATUS_IN_TRANS else "",
+        last=server,
+        autocommit=bool(status & SERVER_STATUS_AUTOCOMMIT),
+    )
 
 
 class SessionState:
@@ -198,6 +209,9 @@ class SessionState:
         self._refresh(self.context.last)
 
     def _refresh(self, server: str) -> None:
+        if not self.pins and not self.next_transaction:
+            self.context = _context(server, self.status & (SERVER_STATUS_IN_TRANS | SERVER_STATUS_AUTOCOMMIT))
+            return
         self.context = RouteContext(
             transaction=server if self.status & SERVER_STATUS_IN_TRANS else "",
             pinned=(self.context.pinned or server) if self.pins else "",

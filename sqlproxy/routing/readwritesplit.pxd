@@ -1,0 +1,17 @@
+cdef unsigned long long LAST, LITERAL_ONLY, NEXT_TRX, READ, SESSION
+
+cdef class ReadWriteSplit:
+    cdef bint _primary_accepts_reads
+    cdef object _snapshot
+    cdef tuple _candidates
+    cdef frozenset _usable
+    cdef frozenset _active
+    cdef object _to_primary
+    cdef object _to_nobody
+    cdef dict _reads
+    cdef dict __dict__
+
+    cpdef route(self, unsigned long long mask, context, snapshot, loads)
+    cdef _bound(self, context)
+    cdef _read(self, context, loads)
+    cdef _session_statement(self, context, loads)

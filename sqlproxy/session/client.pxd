@@ -1,0 +1,32 @@
+from sqlproxy.wire.framing cimport PacketReader
+
+cdef Py_ssize_t _BACKLOG_HIGH
+
+# Attributes that are not declared here work too, but live in a dictionary: slower, and 100 bytes a session.
+cdef class Client:
+    cdef public object service
+    cdef public str address
+    cdef public str host
+    cdef public object port
+    cdef public bint secure
+    cdef public bint tls
+    cdef public bint closing
+    cdef public object capabilities
+    cdef public bytes scramble
+    cdef public str plugin
+    cdef public object session
+    cdef public object _seq
+    cdef public object _transport
+    cdef public PacketReader _reader
+    cdef public object _packets
+    cdef public bytearray _login_buffer
+    cdef public bytearray _backlog
+    cdef public bint _pumping
+    cdef public set _paused
+    cdef public bint _full
+    cdef dict __dict__
+
+    cpdef data_received(self, bytes chunk)
+    cpdef next_command(self)
+    cdef bytes _next(self)
+    cpdef write(self, bytes data)

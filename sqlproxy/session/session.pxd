@@ -1,0 +1,70 @@
+import cython
+
+from sqlproxy.session.backend cimport Backend
+from sqlproxy.session.state cimport SessionState
+from sqlproxy.wire.response cimport ResponseTracker
+
+cdef unsigned long long _OPENS, _SLOW, TARGETS, UNKNOWN, WRITE
+cdef int COM_QUERY, COM_STMT_EXECUTE, SERVER_STATUS_CURSOR_EXISTS
+cdef Py_ssize_t HEADER, MAX_PAYLOAD
+cdef int QUERY
+
+# Attributes that are not declared here work too, but live in a dictionary: slower, and 100 bytes a session.
+cdef class Session:
+    cdef public object service
+    cdef public object client
+    cdef public object number
+    cdef public object login
+    cdef public SessionState state
+    cdef public dict backends
+    cdef public bint busy
+    cdef public str waiting
+    cdef public double started
+    cdef public double active_at
+    cdef public long long statements
+    cdef public double deadline
+    cdef public tuple avoid
+    cdef public object uploading
+    cdef public bytes _upload_rest
+    cdef public Backend _current
+    cdef public bytes _command
+    cdef public unsigned long long _mask
+    cdef public int _kind
+    cdef public object _executing
+    cdef public bint _forwarded
+    cdef public bytes _held
+    cdef public object _loss
+    cdef public object log
+    cdef public object counts
+    cdef public bint _records
+    cdef public bint _recording
+    cdef public tuple _before
+    cdef public int _conflicts
+    cdef public int _losses
+    cdef public object _task
+    cdef public object hints
+    cdef public bint sees_state_changes
+    cdef public bint exactly_once
+    cdef public bint in_doubt
+    cdef public Backend _attending
+    cdef public unsigned long long _always_slow
+    cdef public unsigned long long _slow
+    cdef dict __dict__
+
+    @cython.locals(code=cython.int, mask=cython.ulonglong, backend=Backend)
+    cpdef command(self, bytes command)
+    @cython.locals(backend=Backend)
+    cdef bint _execute_fast(self, bytes command) except -1
+    @cython.locals(state=SessionState, backend=Backend)
+    cdef Backend _ready(self, unsigned long long mask)
+    @cython.locals(state=SessionState)
+    cdef bint _must_sync(self, Backend backend) except -1
+    cdef _send(self, Backend backend, bytes command, int kind, unsigned long long mask)
+    @cython.locals(tracker=ResponseTracker)
+    cpdef on_reply(self, Backend backend, bytes chunk, bint done)
+    @cython.locals(state=SessionState, tracker=ResponseTracker, status=cython.int, failed=cython.bint)
+    cdef _finish(self, Backend backend)
+    @cython.locals(state=SessionState)
+    cdef bint _speaks_for_session(self, Backend backend) except -1
+    cpdef idle(self)
+    cpdef stop_waiting(self)

@@ -1,0 +1,23 @@
+cdef unsigned long long EFFECTS, NEXT_TRX, SESSION, WRITE
+cdef int _TELLING
+
+# Attributes that are not declared here work too, but live in a dictionary: slower, and 100 bytes a session.
+cdef class SessionState:
+    cdef public object database
+    cdef public object max_history
+    cdef public object context
+    cdef public int mode
+    cdef public int status
+    cdef public object history
+    cdef public dict pins
+    cdef public bytes next_transaction
+    cdef public long long written
+    cdef public str written_on
+    cdef public dict statements
+    cdef public object last_statement
+    cdef public object last_prepared
+    cdef public dict _text_statements
+    cdef dict __dict__
+
+    cpdef bint needs(self, unsigned long long mask, int status, str server) except -1
+    cdef _refresh(self, str server)
