@@ -1,72 +1,46 @@
-"""The composition root: builds monitor, accounts, services, listeners and admin from the settings, and runs them."""
+"""The composition root of one process: monitor, engine and admin, built from the settings."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sqlproxy import tls
-from sqlproxy.accounts.registry import AccountRegistry
-from sqlproxy.accounts.throttle import Throttle
 from sqlproxy.admin.http import AdminServer
 from sqlproxy.config import ServiceConfig, Settings, load
-from sqlproxy.errors import ConfigError
-from sqlproxy.listener import Listener
+from sqlproxy.engine import Engine
 from sqlproxy.monitor.loop import Monitor
-from sqlproxy.routing.base import RouteContext
+from sqlproxy.routing.base import Load, RouteContext
 from sqlproxy.routing.hints import HintStack, redirect
-from sqlproxy.session.service import Registry, Service
+from sqlproxy.session.registry import Registry
+from sqlproxy.session.service import Service, restricted, router_for
 from sqlproxy.sql.bits import describe
 from sqlproxy.sql.classify import classify, explain
-from sqlproxy.topology.model import AdminState
+from sqlproxy.topology.model import AdminState, Snapshot
 from sqlproxy.topology.publisher import Publisher
-from sqlproxy.wire.rsa import RSAKey
 
 log = logging.getLogger("sqlproxy.app")
 
-_FIRST_SNAPSHOT = 3.0  # seconds to wait for every server's first report before clients are let in
-_DRAIN = 5.0  # seconds that statements and transactions get to end at a shutdown
+FIRST_SNAPSHOT = 3.0  # seconds to wait for every server's first report before clients are let in
 
 
 class App:
     """One running proxy process. ``start`` raises SqlproxyError when a port is taken or a file cannot be used."""
 
     def __init__(self, settings: Settings, path: Path | None = None) -> None:
-        if settings.workers > 1:
-            raise ConfigError(f"workers: {settings.workers} processes are not supported by this version, use 0 or 1")
         self.settings = settings
         self.started_at = time.time()
         self.publisher = Publisher()
-        self.registry = Registry()
         self._path = path
-        servers = [server.server() for server in settings.servers]
-        self.monitor = Monitor(servers, settings.monitor, self.publisher)
-        monitor_password = settings.monitor.password.get_secret_value()
-        self.account_registry = AccountRegistry(
-            settings.accounts, settings.monitor.user, monitor_password, self.publisher, servers
-        )
-        self._throttle = Throttle(settings.accounts.max_failures, settings.accounts.block_for)
-        self._rsa_key = RSAKey.generate()
-        self.services = [self._service(config) for config in settings.services]
-        self._listeners = [Listener(service) for service in self.services]
+        self.monitor = Monitor([server.server() for server in settings.servers], settings.monitor, self.publisher)
+        self.engine = Engine(settings, self.publisher, self.monitor.probe_now, Registry())
         self._admin = AdminServer(self, settings.admin) if settings.admin.listen is not None else None
 
-    def _service(self, config: ServiceConfig) -> Service:
-        wanted = config.servers or [server.name for server in self.settings.servers]
-        return Service(
-            config,
-            [server.server() for server in self.settings.servers if server.name in wanted],
-            self.publisher,
-            self.account_registry,
-            self._throttle,
-            self.registry,
-            self.monitor.probe_now,
-            self.settings.monitor.stale_after,
-            tls.server_context(config.name, config.tls),
-            self._rsa_key,
-        )
+    @property
+    def services(self) -> Sequence[Service]:
+        """The running services."""
+        return self.engine.services
 
     @property
     def admin_url(self) -> str:
@@ -76,50 +50,30 @@ class App:
     async def start(self) -> None:
         """Open every port, look at the servers once, then let clients in."""
         try:
-            for listener in self._listeners:
-                listener.open()
+            self.engine.open()
             if self._admin is not None:
                 await self._admin.start()
             await self.monitor.start()
-            await self.monitor.first_snapshot(_FIRST_SNAPSHOT)
-            await self.account_registry.start()
+            await self.monitor.first_snapshot(FIRST_SNAPSHOT)
+            await self.engine.start()
         except BaseException:
             await self.stop()
             raise
-        for listener in self._listeners:
-            listener.start()
         for service in self.services:
             log.info("service %s listens on %s", service.name, ", ".join(service.listen))
 
     async def stop(self) -> None:
         """Accept no more, let what runs end, then stop everything."""
-        for listener in self._listeners:
-            await listener.stop()
-        await self._drain()
+        await self.engine.stop()
         if self._admin is not None:
             await self._admin.stop()
-        await self.account_registry.stop()
         await self.monitor.stop()
-        for service in self.services:
-            service.close()
-
-    async def _drain(self) -> None:
-        """Close sessions as they come between transactions; what is left after a while is cut off."""
-        deadline = time.monotonic() + _DRAIN
-        while self.registry.sessions and time.monotonic() < deadline:
-            for session in tuple(self.registry.sessions.values()):
-                if not session.busy and not session.state.in_transaction:
-                    session.client.close()
-            await asyncio.sleep(0.01)
-        for session in tuple(self.registry.sessions.values()):
-            session.client.abort()
-        await asyncio.sleep(0)
 
     # -- what the admin side sees and does
 
-    def sessions(self) -> list[dict[str, object]]:
+    async def sessions(self) -> list[dict[str, object]]:
         """One row per client session."""
-        return [session.describe() for session in self.registry.sessions.values()]
+        return self.engine.sessions()
 
     def set_server_state(self, name: str, state: AdminState) -> None:
         """Raises KeyError when there is no such server."""
@@ -135,53 +89,56 @@ class App:
 
     async def reload(self) -> list[str]:
         """Read the file and the accounts again; what changed, as sentences. Raises ConfigError."""
-        changed = []
-        if self._path is not None:
-            fresh = load(self._path)
-            for key in type(fresh).model_fields:
-                if getattr(fresh, key) != getattr(self.settings, key):
-                    changed.append(f"{key}: the change in {self._path} takes effect at the next start")
-        if await self.account_registry.refresh("reload"):
-            changed.append(f"accounts: {len(self.account_registry.accounts)} read again")
+        changed = pending_changes(self.settings, self._path)
+        accounts = await self.engine.refresh_accounts("reload")
+        if accounts is not None:
+            changed.append(f"accounts: {accounts} read again")
         return changed
 
-    def kill_session(self, session_id: int) -> bool:
+    async def kill_session(self, session_id: int) -> bool:
         """False when there is no such session."""
-        session = self.registry.sessions.get(session_id)
-        if session is None:
-            return False
-        session.client.close()
-        return True
+        return self.engine.kill_session(session_id)
 
     def accounts(self) -> list[dict[str, object]]:
         """Who may log in; never how."""
-        return [
-            {
-                "user": account.user,
-                "host": account.host,
-                "plugin": ", ".join(method.plugin for method in account.authentications),
-                "locked": account.locked,
-                "tls": account.tls,
-            }
-            for account in self.account_registry.accounts.accounts
-            if not account.is_role
-        ]
+        return self.engine.account_rows()
 
     def explain(self, sql: bytes, in_transaction: bool) -> dict[str, object]:
         """Where the first service would send a statement of a fresh session, and why."""
         service = self.services[0]
-        mask = classify(sql)
-        context = RouteContext(transaction=service.snapshot.primary or "") if in_transaction else RouteContext()
-        decision = service.make_router().route(mask, context, service.snapshot, service.server_stats)
-        rules = explain(sql)
-        hint = HintStack().take(0, mask, sql, 0, 0)
-        if hint is not None and service.router == "readwritesplit":
-            decision, ignored = redirect(hint, decision, mask, context, service.snapshot, service.server_stats)
-            rules.append(f"the hint ({hint}) is {f'ignored: {ignored}' if ignored else 'followed'}")
-        return {
-            "service": service.name,
-            "server": decision.server or None,
-            "reason": decision.reason,
-            "classification": describe(mask),
-            "rules": rules,
-        }
+        return explain_route(service.config, self.publisher.snapshot, service.server_stats, sql, in_transaction)
+
+
+def pending_changes(settings: Settings, path: Path | None) -> list[str]:
+    """What the file says differently than what runs. Raises ConfigError when it cannot be used."""
+    if path is None:
+        return []
+    fresh = load(path).model_copy(update={"workers": settings.workers})  # the command line may have set it
+    return [
+        f"{key}: the change in {path} takes effect at the next start"
+        for key in type(fresh).model_fields
+        if getattr(fresh, key) != getattr(settings, key)
+    ]
+
+
+def explain_route(
+    config: ServiceConfig, snapshot: Snapshot, loads: Mapping[str, Load], sql: bytes, in_transaction: bool
+) -> dict[str, object]:
+    """Where a service would send a statement of a fresh session, and every rule that decides it."""
+    mask = classify(sql)
+    if config.servers:
+        snapshot = restricted(snapshot, frozenset(config.servers))
+    context = RouteContext(transaction=snapshot.primary or "") if in_transaction else RouteContext()
+    decision = router_for(config).route(mask, context, snapshot, loads)
+    rules = explain(sql)
+    hint = HintStack().take(0, mask, sql, 0, 0)
+    if hint is not None and config.router == "readwritesplit":
+        decision, ignored = redirect(hint, decision, mask, context, snapshot, loads)
+        rules.append(f"the hint ({hint}) is {f'ignored: {ignored}' if ignored else 'followed'}")
+    return {
+        "service": config.name,
+        "server": decision.server or None,
+        "reason": decision.reason,
+        "classification": describe(mask),
+        "rules": rules,
+    }

@@ -33,6 +33,14 @@ class SqlproxyError(Exception):
         if sqlstate is not None:
             self.sqlstate = sqlstate
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors travel between processes with their code and SQLSTATE."""
+        return _rebuilt, (type(self), self.message, self.code, self.sqlstate)
+
+
+def _rebuilt(kind: type[SqlproxyError], message: str, code: int, sqlstate: str) -> SqlproxyError:
+    return kind(message, code=code, sqlstate=sqlstate)
+
 
 class ConfigError(SqlproxyError):
     """The configuration cannot be used; the text names file, key and reason."""

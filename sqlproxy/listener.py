@@ -9,7 +9,9 @@ import logging
 import os
 import socket
 import stat
+from collections.abc import Sequence
 
+from sqlproxy.config import ServiceConfig
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.session import client
 from sqlproxy.session.service import Service
@@ -26,19 +28,24 @@ class Listener:
     """The listening sockets of one service. ``open`` first, so that a busy port stops the start; then ``start``."""
 
     def __init__(self, service: Service) -> None:
-        self._service = service
+        self.service = service
+        self._owns_paths = True
         self._sockets: list[tuple[Address, socket.socket]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
         """Bind and listen. Raises SqlproxyError naming service, address and reason."""
-        for address in self._service.config.listen:
+        for address in self.service.config.listen:
             try:
                 self._sockets.append((address, _listen(address)))
             except OSError as error:
                 self.close_sockets()
-                reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-                raise SqlproxyError(f"service {self._service.name} cannot listen on {address}: {reason}") from None
+                raise _refusal(self.service.name, address, error) from None
+
+    def adopt(self, sockets: Sequence[tuple[Address, socket.socket]]) -> None:
+        """Take over sockets that listen already; paths of unix sockets stay when they are closed."""
+        self._sockets = list(sockets)
+        self._owns_paths = False
 
     def start(self) -> None:
         """Begin to accept."""
@@ -56,7 +63,7 @@ class Listener:
         """Close what ``open`` opened, and remove the paths of unix sockets."""
         for address, sock in self._sockets:
             sock.close()
-            if address.path:
+            if address.path and self._owns_paths:
                 with contextlib.suppress(OSError):
                     os.unlink(address.path)
         self._sockets.clear()
@@ -78,7 +85,7 @@ class Listener:
                 await asyncio.sleep(_PAUSE)
                 continue
             sock.setblocking(False)
-            self._spawn(client.serve(self._service, sock, _tune(sock, peer)))
+            self._spawn(client.serve(self.service, sock, _tune(sock, peer)))
 
 
 def _tune(sock: socket.socket, peer: object) -> str:
@@ -91,7 +98,32 @@ def _tune(sock: socket.socket, peer: object) -> str:
     return str(peer[0]).removeprefix("::ffff:")
 
 
-def _listen(address: Address) -> socket.socket:
+def open_shared(config: ServiceConfig, copies: int) -> list[list[tuple[Address, socket.socket]]]:
+    """``copies`` sets of listening sockets for one service: one per process, sharing its ports.
+
+    TCP ports by SO_REUSEPORT; a unix socket is the same one in every set. Raises SqlproxyError naming the address.
+    """
+    sets: list[list[tuple[Address, socket.socket]]] = [[] for _ in range(copies)]
+    for address in config.listen:
+        try:
+            first = _listen(address)
+            first.close()  # found out that nobody else has the port, which SO_REUSEPORT would hide
+            shared = [_listen(address, shared=True)]
+            for _ in range(1, copies):
+                shared.append(shared[0].dup() if address.path else _listen(address, shared=True))
+            for sockets, sock in zip(sets, shared, strict=True):
+                sockets.append((address, sock))
+        except OSError as error:
+            raise _refusal(config.name, address, error) from None
+    return sets
+
+
+def _refusal(service: str, address: Address, error: OSError) -> SqlproxyError:
+    reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+    return SqlproxyError(f"service {service} cannot listen on {address}: {reason}")
+
+
+def _listen(address: Address, shared: bool = False) -> socket.socket:
     if address.path:
         return _listen_unix(address.path)
     family, kind, protocol, _, target = socket.getaddrinfo(
@@ -100,6 +132,8 @@ def _listen(address: Address) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(target)
         return _listening(sock)
     except OSError:

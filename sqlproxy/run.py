@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -15,6 +14,8 @@ from sqlproxy.config import Settings, validate
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.lab.embedded import EmbeddedCluster
 from sqlproxy.lab.galera import GaleraLab
+from sqlproxy.loops import run_loop
+from sqlproxy.supervisor import Supervisor
 
 log = logging.getLogger("sqlproxy.app")
 
@@ -26,22 +27,9 @@ def serve(settings: Settings, path: Path | None = None) -> int:
     return run_loop(_serve(settings, path))
 
 
-def run_loop(main: Coroutine[Any, Any, int]) -> int:
-    """Run on uvloop where it is installed; ``SQLPROXY_LOOP=asyncio`` chooses the standard loop."""
-    if os.environ.get("SQLPROXY_LOOP") != "asyncio":
-        try:
-            import uvloop
-        except ImportError:
-            log.info("uvloop is not installed: the standard event loop is used")
-        else:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                return runner.run(main)
-    return asyncio.run(main)
-
-
 async def _serve(settings: Settings, path: Path | None) -> int:
     stop = _stop_signal()
-    app = App(settings, path)
+    app: App | Supervisor = Supervisor(settings, path) if settings.workers else App(settings, path)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: _spawn(_reload(app)))
     await app.start()
     try:
@@ -68,7 +56,7 @@ def _spawn(work: Coroutine[Any, Any, None]) -> None:
     task.add_done_callback(_tasks.discard)
 
 
-async def _reload(app: App) -> None:
+async def _reload(app: App | Supervisor) -> None:
     try:
         changes = await app.reload()
     except SqlproxyError as error:

@@ -84,10 +84,10 @@ async def reload(runtime: Runtime, who: str) -> Row:
     return {"changes": changes}
 
 
-def kill(runtime: Runtime, session_id: str, who: str) -> Row:
+async def kill(runtime: Runtime, session_id: str, who: str) -> Row:
     """Close a client session."""
     number = int(session_id) if session_id.isascii() and session_id.isdigit() and len(session_id) < 20 else None
-    if number is None or not runtime.kill_session(number):
+    if number is None or not await runtime.kill_session(number):
         raise CommandError(404, f"there is no session {session_id!r}", "GET /v1/sessions lists them")
     audit.info("%s killed session %d", who, number)
     return {"killed": number}

@@ -235,10 +235,10 @@ class _Handlers:
         return _json(view.services(self._runtime))
 
     async def sessions(self, request: web.Request, who: str) -> web.Response:
-        return _json(view.sessions(self._runtime))
+        return _json(await view.sessions(self._runtime))
 
     async def kill(self, request: web.Request, who: str) -> web.Response:
-        return _json(commands.kill(self._runtime, request.match_info["id"], who))
+        return _json(await commands.kill(self._runtime, request.match_info["id"], who))
 
     async def monitor(self, request: web.Request, who: str) -> web.Response:
         return _json(view.monitor(self._runtime))

@@ -58,7 +58,7 @@ class Runtime(Protocol):
     @property
     def services(self) -> Sequence[ServiceHandle]: ...
 
-    def sessions(self) -> list[Row]:
+    async def sessions(self) -> list[Row]:
         """One row per client: id, service, user, host, database, primary, replica, state, in_transaction, pins,
         statements, since (wall clock), idle_seconds."""
 
@@ -74,7 +74,7 @@ class Runtime(Protocol):
     async def reload(self) -> list[str]:
         """What changed, as sentences. Raises ConfigError."""
 
-    def kill_session(self, session_id: int) -> bool:
+    async def kill_session(self, session_id: int) -> bool:
         """False when there is no such session."""
 
     def accounts(self) -> list[Row]:
@@ -139,9 +139,9 @@ def services(runtime: Runtime) -> list[Row]:
     ]
 
 
-def sessions(runtime: Runtime) -> list[Row]:
+async def sessions(runtime: Runtime) -> list[Row]:
     """One row per client session."""
-    return [dict(row) for row in runtime.sessions()]
+    return [dict(row) for row in await runtime.sessions()]
 
 
 def age(runtime: Runtime, now: float | None = None) -> float | None:

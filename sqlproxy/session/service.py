@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from sqlproxy.accounts.registry import AccountRegistry
 from sqlproxy.accounts.throttle import Throttle
@@ -17,6 +17,7 @@ from sqlproxy.errors import ServerLost
 from sqlproxy.routing.base import Router
 from sqlproxy.routing.readconn import ReadConn
 from sqlproxy.routing.readwritesplit import ReadWriteSplit
+from sqlproxy.session.registry import Registry
 from sqlproxy.session.stats import ServerStats, ServiceStats
 from sqlproxy.topology.model import Server, Snapshot
 from sqlproxy.topology.publisher import Publisher
@@ -45,9 +46,6 @@ from sqlproxy.wire.constants import (
     CLIENT_TRANSACTIONS,
 )
 from sqlproxy.wire.rsa import RSAKey
-
-if TYPE_CHECKING:
-    from sqlproxy.session.session import Session
 
 # What the proxy can relay; compression, query attributes and MariaDB's extended set are not among it.
 RELAYED: Final = (
@@ -80,20 +78,6 @@ _OWN: Final = (
 _WORTH_NOTING: Final = 0.002  # seconds
 _PAUSES_KEPT: Final = 10_000
 _OPENED_AT_ONCE: Final = 64
-_FIRST_ID: Final = 1 << 30  # far above the ids of the servers' own connections, so that KILL can tell them apart
-
-
-class Registry:
-    """The sessions of all services by the id their clients see."""
-
-    def __init__(self) -> None:
-        self.sessions: dict[int, Session] = {}
-        self._newest = _FIRST_ID
-
-    def next_id(self) -> int:
-        """An id no session has, below 2**31 for clients that take it for signed."""
-        self._newest = self._newest + 1 if self._newest < (1 << 31) - 1 else _FIRST_ID + 1
-        return self._newest
 
 
 class Service:
@@ -144,9 +128,7 @@ class Service:
 
     def make_router(self) -> Router:
         """A router of this service's kind; sessions share one, slow paths make their own."""
-        if self.config.router == "readconn":
-            return ReadConn(self.config.role)
-        return ReadWriteSplit(self.config.primary_accepts_reads)
+        return router_for(self.config)
 
     @property
     def listen(self) -> list[str]:
@@ -226,6 +208,13 @@ class Service:
             if view.usable or not any(v.usable for v in views):
                 capabilities &= view.capabilities
         return oldest.version.encode(), capabilities | _OWN, oldest.collation
+
+
+def router_for(config: ServiceConfig) -> Router:
+    """A router of the kind a service is configured with."""
+    if config.router == "readconn":
+        return ReadConn(config.role)
+    return ReadWriteSplit(config.primary_accepts_reads)
 
 
 def restricted(snapshot: Snapshot, names: frozenset[str]) -> Snapshot:

@@ -43,6 +43,12 @@ class Proxy:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=5) as answer:
             return json.load(answer)
 
+    def delete(self, path: str) -> Any:
+        """JSON of the answer to a DELETE."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.admin_port}{path}", method="DELETE")
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return json.load(answer)
+
     def servers(self) -> dict[str, dict[str, Any]]:
         return {row["name"]: row for row in self.get("/v1/servers")}
 

@@ -41,10 +41,15 @@ MAY_IMPORT = {
     "admin": ADMIN,
     "tls": SETTINGS,
     "listener": EDGE,
-    "supervisor": EDGE,
+    "loops": set[str](),
+    "channel": BASE,
+    "engine": EDGE,
+    "fleet": SESSION,
+    "supervisor": EDGE | {"app", "channel", "engine", "fleet"},
+    "worker": EDGE | {"channel", "engine", "loops"},
     "lab": EDGE - {"admin"},
-    "app": EDGE,
-    "run": EDGE | {"app", "lab"},
+    "app": EDGE | {"engine"},
+    "run": EDGE | {"app", "lab", "loops"},
     "cli": EDGE | {"app", "lab", "run"},
     "__main__": {"cli"},
 }
@@ -72,7 +77,7 @@ ONLY_IN = {
     "pydantic": ("config.py",),
     "pydantic_settings": ("config.py",),
     "pymysql": ("lab/*.py",),
-    "uvloop": ("run.py", "supervisor.py"),
+    "uvloop": ("loops.py",),
 }
 
 

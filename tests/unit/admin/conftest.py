@@ -51,7 +51,7 @@ class Runtime:
         number = self.publisher.snapshot.number + 1
         self.publisher.publish(Snapshot(number, time.monotonic(), views, primary, alarms))
 
-    def sessions(self) -> list[dict[str, object]]:
+    async def sessions(self) -> list[dict[str, object]]:
         return self.rows
 
     def set_server_state(self, name: str, state: AdminState) -> None:
@@ -73,7 +73,7 @@ class Runtime:
             raise self.refusal
         return ["servers: n3 was added"]
 
-    def kill_session(self, session_id: int) -> bool:
+    async def kill_session(self, session_id: int) -> bool:
         return session_id == 7
 
     def accounts(self) -> list[dict[str, object]]:

@@ -1,0 +1,284 @@
+"""Several processes on one set of ports: one monitor and one admin side here, N workers that carry the sessions.
+
+Workers are told every numbered Snapshot and tell what they count; a worker that dies is started again with the same
+listening sockets, so that no connection attempt is refused meanwhile. One that hears nothing of the monitor for too
+long stops writing by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sqlproxy.admin.http import AdminServer
+from sqlproxy.app import FIRST_SNAPSHOT, explain_route, pending_changes
+from sqlproxy.channel import Channel, ChannelClosed
+from sqlproxy.config import Settings
+from sqlproxy.engine import DRAIN
+from sqlproxy.errors import SqlproxyError
+from sqlproxy.fleet import FleetService, Report
+from sqlproxy.listener import open_shared
+from sqlproxy.monitor.loop import Monitor
+from sqlproxy.session.registry import Victim
+from sqlproxy.topology.model import Address, AdminState, Snapshot
+from sqlproxy.topology.publisher import Publisher
+
+log = logging.getLogger("sqlproxy.supervisor")
+
+_CONFIRM_EVERY = 0.25  # seconds
+_START_TIMEOUT = 15.0  # seconds for a worker to read the accounts and listen
+_RESTART_PAUSE = 0.5  # seconds before a worker that ended is started again
+
+Sockets = Mapping[str, Sequence[tuple[Address, socket.socket]]]
+
+
+class WorkerProcess:
+    """One worker: its process, its channel, and the sockets it listens on."""
+
+    def __init__(self, supervisor: Supervisor, index: int, sockets: Sockets) -> None:
+        self.index = index
+        self._supervisor = supervisor
+        self._sockets = sockets
+        self._stopping = False
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.ready = asyncio.Event()
+        self.channel = Channel({})
+
+    def start(self) -> None:
+        """Run the process, again whenever it ends, until ``stop``."""
+        self._task = asyncio.create_task(self._keep_running())
+
+    async def stop(self) -> None:
+        """Let its sessions end, then the process."""
+        self._stopping = True
+        self.channel.tell("stop")
+        process = self._process
+        if process is not None:
+            try:
+                async with asyncio.timeout(DRAIN + 3.0):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _keep_running(self) -> None:
+        while not self._stopping:
+            await self._run()
+            if self._stopping:
+                return
+            self._supervisor.worker_ended(self)
+            await asyncio.sleep(_RESTART_PAUSE)
+
+    async def _run(self) -> None:
+        here, there = socket.socketpair()
+        self.ready.clear()
+        numbers = [sock.fileno() for listening in self._sockets.values() for _, sock in listening]
+        with there:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "sqlproxy.worker", str(there.fileno()), pass_fds=[there.fileno(), *numbers]
+            )
+        self.channel = Channel(
+            {
+                "ready": self._is_ready,
+                "evidence": self._supervisor.monitor.probe_now,
+                "counters": lambda counters: self._supervisor.counted(self.index, counters),
+                "victim": self._supervisor.victim,
+                "end": self._supervisor.end,
+            }
+        )
+        here.setblocking(False)
+        await self.channel.connect(here)
+        self._greet()
+        reading = asyncio.create_task(self.channel.run())
+        await self._process.wait()
+        await reading
+        self.ready.clear()
+
+    def _is_ready(self, accounts: list[dict[str, object]]) -> None:
+        self._supervisor.account_rows = accounts
+        self.ready.set()
+
+    def _greet(self) -> None:
+        publisher = self._supervisor.publisher
+        sockets = {
+            name: [(address, sock.fileno()) for address, sock in listening] for name, listening in self._sockets.items()
+        }
+        settings = self._supervisor.settings
+        self.channel.tell("hello", settings, self.index, sockets, publisher.snapshot, publisher.fresh_at)
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the process ended."""
+        return self._process.returncode if self._process is not None else None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id."""
+        return self._process.pid if self._process is not None else None
+
+
+class Supervisor:
+    """The whole proxy as the admin side sees it, with its sessions in workers."""
+
+    def __init__(self, settings: Settings, path: Path | None = None) -> None:
+        self.settings = settings
+        self.started_at = time.time()
+        self.publisher = Publisher()
+        self.monitor = Monitor([server.server() for server in settings.servers], settings.monitor, self.publisher)
+        names = [server.name for server in settings.servers]
+        self.services = [FleetService(config, config.servers or names) for config in settings.services]
+        self._path = path
+        self._workers: list[WorkerProcess] = []
+        self._admin = AdminServer(self, settings.admin) if settings.admin.listen is not None else None
+        self.account_rows: list[dict[str, object]] = []  # as the worker saw them that read them last
+        self._confirming: asyncio.Task[None] | None = None
+        self._unsubscribe = self.publisher.subscribe(self._tell_snapshot)
+
+    @property
+    def admin_url(self) -> str:
+        """Where the dashboard is; "" when the admin side is off."""
+        return self._admin.url if self._admin is not None else ""
+
+    async def start(self) -> None:
+        """Open every port, look at the servers once, then start the workers. Raises SqlproxyError."""
+        count = self.settings.workers
+        shared = {config.name: open_shared(config, count) for config in self.settings.services}
+        self._workers = [
+            WorkerProcess(self, index, {name: sets[index] for name, sets in shared.items()}) for index in range(count)
+        ]
+        try:
+            if self._admin is not None:
+                await self._admin.start()
+            await self.monitor.start()
+            await self.monitor.first_snapshot(FIRST_SNAPSHOT)
+            self._confirming = asyncio.create_task(self._confirm())
+            for worker in self._workers:
+                worker.start()
+            await self._all_ready()
+        except BaseException:
+            await self.stop()
+            raise
+        for service in self.services:
+            log.info("service %s listens on %s in %d workers", service.name, ", ".join(service.listen), count)
+
+    async def _all_ready(self) -> None:
+        try:
+            async with asyncio.timeout(_START_TIMEOUT):
+                await asyncio.gather(*(worker.ready.wait() for worker in self._workers))
+        except TimeoutError:
+            raise SqlproxyError(f"not all workers have started within {_START_TIMEOUT:g}s") from None
+
+    async def stop(self) -> None:
+        """Let the workers' sessions end, then stop everything."""
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
+        if self._confirming is not None:
+            self._confirming.cancel()
+        if self._admin is not None:
+            await self._admin.stop()
+        await self.monitor.stop()
+        self._unsubscribe()
+
+    # -- what workers say
+
+    def counted(self, index: int, counters: Mapping[str, Report]) -> None:
+        """A worker's counters."""
+        for service in self.services:
+            service.report(index, counters[service.name])
+
+    def worker_ended(self, worker: WorkerProcess) -> None:
+        """A worker ended by itself: its sessions are lost, nothing else."""
+        code = worker.exit_code
+        how = f"by signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
+        text = f"worker {worker.index} ended {how}; it is started again"
+        log.error(text)
+        self.publisher.event("worker", "", text)
+        for service in self.services:
+            service.forget(worker.index)
+
+    async def victim(self, number: int) -> Victim | None:
+        """The session with this id in any worker, for KILL."""
+        for found in await self._ask_all("victim", number):
+            if isinstance(found, Victim):
+                return found
+        return None
+
+    def end(self, number: int, query_only: bool) -> None:
+        """End a session in whatever worker it lives."""
+        for worker in self._workers:
+            if worker.ready.is_set():
+                worker.channel.tell("end", number, query_only)
+
+    def _tell_snapshot(self, snapshot: Snapshot, previous: Snapshot) -> None:
+        for worker in self._workers:
+            worker.channel.tell("snapshot", snapshot)
+
+    async def _confirm(self) -> None:
+        while True:
+            await asyncio.sleep(_CONFIRM_EVERY)
+            for worker in self._workers:
+                worker.channel.tell("confirm", self.publisher.fresh_at)
+
+    async def _ask_all(self, name: str, *arguments: object) -> list[object]:
+        """The answers of all workers that give one."""
+        asked = [worker.channel.ask(name, *arguments) for worker in self._workers if worker.ready.is_set()]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, ChannelClosed):
+                raise answer
+        return [answer for answer in answers if not isinstance(answer, BaseException)]
+
+    # -- what the admin side sees and does
+
+    async def sessions(self) -> list[dict[str, object]]:
+        """One row per client session of any worker."""
+        rows: list[dict[str, object]] = []
+        for answer in await self._ask_all("sessions"):
+            if isinstance(answer, list):
+                rows += answer
+        return rows
+
+    def set_server_state(self, name: str, state: AdminState) -> None:
+        """Raises KeyError when there is no such server."""
+        self.monitor.set_state(name, state)
+
+    def notify(self, source: str, detail: str) -> None:
+        """A pushed view change: probe every server at once."""
+        self.monitor.notify(source, detail)
+
+    async def switchover(self, name: str | None) -> str:
+        """The new primary's name. Raises SqlproxyError with the reason when it cannot be done."""
+        return self.monitor.switchover(name)
+
+    async def reload(self) -> list[str]:
+        """Read the file and the accounts again; what changed, as sentences. Raises ConfigError."""
+        changed = pending_changes(self.settings, self._path)
+        for rows in await self._ask_all("refresh", "reload"):
+            if isinstance(rows, list):
+                self.account_rows = rows
+                changed.append(f"accounts: {len(rows)} read again")
+                break
+        return changed
+
+    async def kill_session(self, session_id: int) -> bool:
+        """False when no worker has such a session."""
+        return any(await self._ask_all("kill", session_id))
+
+    def accounts(self) -> list[dict[str, object]]:
+        """Who may log in; never how. As of the start or the last reload."""
+        return self.account_rows
+
+    def explain(self, sql: bytes, in_transaction: bool) -> dict[str, object]:
+        """Where the first service would send a statement of a fresh session, and why."""
+        loads = self.services[0].server_stats
+        return explain_route(self.settings.services[0], self.publisher.snapshot, loads, sql, in_transaction)

@@ -1,0 +1,152 @@
+"""A worker process: an engine that is told of the servers by the supervisor and tells it what it counts.
+
+Started as ``python -m sqlproxy.worker FD`` with an inherited socket. When the supervisor is gone the worker lets its
+sessions end and follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+
+from sqlproxy.channel import Channel
+from sqlproxy.config import Settings
+from sqlproxy.engine import Engine
+from sqlproxy.errors import SqlproxyError
+from sqlproxy.logs import configure
+from sqlproxy.loops import run_loop
+from sqlproxy.session.registry import Registry, Victim, describe
+from sqlproxy.topology.model import Address, Snapshot
+from sqlproxy.topology.publisher import Publisher
+
+log = logging.getLogger("sqlproxy.worker")
+
+_REPORT_EVERY = 0.5  # seconds between two reports of counters
+
+
+class Worker:
+    """The other end of the supervisor's channel."""
+
+    def __init__(self) -> None:
+        self.publisher = Publisher()
+        self.engine: Engine | None = None
+        self._done = asyncio.Event()
+        self.channel = Channel(
+            {
+                "hello": self.hello,
+                "snapshot": self._snapshot,
+                "confirm": self.publisher.confirm,
+                "sessions": lambda: self._engine.sessions(),
+                "kill": lambda number: self._engine.kill_session(number),
+                "victim": self._victim,
+                "end": lambda number, query_only: self._engine.registry.end(number, query_only),
+                "refresh": self._refresh,
+                "stop": self._done.set,
+            }
+        )
+
+    async def run(self, sock: socket.socket) -> int:
+        """Serve until told to stop, or until the supervisor is gone."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # meant for the supervisor, which tells us
+            asyncio.get_running_loop().add_signal_handler(number, lambda: None)
+        sock.setblocking(False)
+        await self.channel.connect(sock)
+        reading = asyncio.create_task(self.channel.run())
+        reading.add_done_callback(lambda task: self._done.set())
+        reporting = asyncio.create_task(self._report())
+        await self._done.wait()
+        reporting.cancel()
+        if self.engine is not None:
+            await self.engine.stop()
+            self._tell_counters()
+        self.channel.close()
+        reading.cancel()
+        return 0
+
+    @property
+    def _engine(self) -> Engine:
+        if self.engine is None:
+            raise SqlproxyError("the worker has not started yet")
+        return self.engine
+
+    async def hello(
+        self,
+        settings: Settings,
+        index: int,
+        sockets: Mapping[str, Sequence[tuple[Address, int]]],
+        snapshot: Snapshot,
+        fresh_at: float,
+    ) -> None:
+        """The first message: what to run, on which inherited sockets, knowing what of the servers."""
+        configure(settings.log.format, settings.log.level)
+        if snapshot.number:
+            self.publisher.publish(snapshot)
+            self.publisher.confirm(fresh_at)
+        registry = Registry(index)
+        registry.others = self
+        self.engine = Engine(settings, self.publisher, self._evidence, registry)
+        self.engine.open(
+            {
+                name: [(address, socket.socket(fileno=number)) for address, number in listening]
+                for name, listening in sockets.items()
+            }
+        )
+        await self.engine.start()
+        self.channel.tell("ready", self.engine.account_rows())
+
+    async def _refresh(self, reason: str) -> list[dict[str, object]] | None:
+        """Read the accounts again; their rows, None when nothing was read."""
+        return self._engine.account_rows() if await self._engine.refresh_accounts(reason) is not None else None
+
+    def _evidence(self, server: str, why: str) -> None:
+        self.channel.tell("evidence", server, why)
+
+    def _snapshot(self, snapshot: Snapshot) -> None:
+        if snapshot.number > self.publisher.snapshot.number:
+            self.publisher.publish(snapshot)
+
+    def _victim(self, number: int) -> Victim | None:
+        session = self._engine.registry.sessions.get(number)
+        return describe(session) if session is not None else None
+
+    async def victim(self, number: int) -> Victim | None:
+        """A session of another worker; see ``registry.Others``."""
+        found: Victim | None = await self.channel.ask("victim", number)
+        return found
+
+    def end(self, number: int, query_only: bool) -> None:
+        """See ``registry.Others``."""
+        self.channel.tell("end", number, query_only)
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(_REPORT_EVERY)
+            self._tell_counters()
+
+    def _tell_counters(self) -> None:
+        if self.engine is None:
+            return
+        self.channel.tell(
+            "counters",
+            {
+                service.name: {
+                    "stats": service.stats.as_dict(),
+                    "servers": {name: stats.as_dict() for name, stats in service.server_stats.items()},
+                    "waiting": service.waiting,
+                    "longest_pause": service.longest_pause(),
+                }
+                for service in self.engine.services
+            },
+        )
+
+
+async def _main(sock: socket.socket) -> int:
+    return await Worker().run(sock)
+
+
+if __name__ == "__main__":
+    sys.exit(run_loop(_main(socket.socket(fileno=int(sys.argv[1])))))
