@@ -54,7 +54,9 @@ async def acquire(session: Session, mask: int, position: int | None = None, hint
                     raise
                 failed.add(decision.server, error.message)
                 continue
-            return backend
+            if not backend.closed:  # it may have broken just after its newest reply
+                return backend
+            continue
         await _wait(session, mask, failed.reason or refused)
         failed.forget()
 

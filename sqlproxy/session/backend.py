@@ -142,8 +142,7 @@ class Backend:
         Raises ServerError when the reply is (or ends in) an ERR packet, ServerLost when the connection breaks or
         the reply takes longer than ``timeout`` seconds.
         """
-        if self.closed:
-            raise ServerLost(f"server {self.server}: {self.reason}")
+        self._check_alive()
         self._collected = []
         self._waiter = asyncio.get_running_loop().create_future()
         self.send(codec.packet(0, payload), kind)
@@ -158,6 +157,7 @@ class Backend:
             raise
         finally:
             self._collected = self._waiter = None
+        self._check_alive()
         if self.tracker.error:
             raise last_error(reply)
         return reply
@@ -192,8 +192,7 @@ class Backend:
 
         Raises ServerLost as ``call``.
         """
-        if self.closed:
-            raise ServerLost(f"server {self.server}: {self.reason}")
+        self._check_alive()
         self._waiter = asyncio.get_running_loop().create_future()
         self._collected = []
         self._discards = True
@@ -212,7 +211,13 @@ class Backend:
         finally:
             self._collected = self._waiter = None
             self._discards = False
+        self._check_alive()
         return checksum.digest()
+
+    def _check_alive(self) -> None:
+        """A reply may have come, and the connection broken, before whoever waited for it goes on."""
+        if self.closed:
+            raise ServerLost(f"server {self.server}: {self.reason}")
 
     def _collect(self, chunk: bytes, done: bool) -> None:
         assert self._collected is not None
@@ -238,7 +243,8 @@ class Backend:
         return payload
 
     def logged_in(self) -> None:
-        """From now on commands and replies flow."""
+        """From now on commands and replies flow. Raises ServerLost when the connection has broken meanwhile."""
+        self._check_alive()
         self._packets = None
         self._starting = False
         self.stats.connections += 1

@@ -29,6 +29,7 @@ from sqlproxy.sql.bits import (
     BEGIN,
     BEGIN_READ_ONLY,
     CALL,
+    COMMIT,
     EXECUTE_TEXT,
     HINT,
     KILL,
@@ -99,6 +100,7 @@ class Session:
         self._before = (0, b"")  # history position and SET TRANSACTION in force when it was sent
         self._conflicts = 0  # times the command at hand was run again after error 1213
         self._losses = 0  # and after its server was lost
+        self._doubtful = False  # a statement that failed may have committed the transaction all the same
         self._task: asyncio.Task[None] | None = None
         self.hints = HintStack()
         self.sees_state_changes = False  # the client has set session_track_state_change itself
@@ -231,6 +233,7 @@ class Session:
             if tracker.changed:
                 self._take_report(backend, statement.payload if statement is not None else payload_of(self._command))
             backend.applied = state.history.position
+        self._doubtful = failed and state.in_transaction and (self._doubtful or failure.may_commit(self._mask))
         if self._recording:
             self._record(backend, statement, long_data)
         self._current = None
@@ -281,8 +284,10 @@ class Session:
         if not state.in_transaction:
             self.log.clear()
             return
-        if not (self.log.steps or self.log.reason) or begins_anew(self._mask):
+        if not (self.log.steps or self.log.reason) or (begins_anew(self._mask) and not tracker.error):
             self.log.begin(*self._before)
+        if self._doubtful:
+            self.log.forbid("a statement that failed may have committed it")
         checksum = tracker.checksum
         if not isinstance(checksum, blake2b):
             self.log.forbid("a part of it was not recorded")
@@ -397,13 +402,16 @@ class Session:
             if pinned:
                 self._loss = (Outcome.PIN_LOST, f"server {backend.server} was lost ({reason})")
             elif in_transaction:
-                self._loss = (Outcome.TRANSACTION_LOST, f"server {backend.server} was lost ({reason})")
+                outcome = Outcome.UNKNOWN if self._doubtful else Outcome.TRANSACTION_LOST
+                self._loss = (outcome, f"server {backend.server} was lost ({reason})")
             return
         self._current = None
         self._held = b""
         self.client.resume_reading()
         forwarded = self._forwarded or self.uploading is not None
         self._losses += 1
+        if in_transaction and self._doubtful:
+            self._mask |= COMMIT
         outcome = failure.after_loss(self._mask, in_transaction=in_transaction, pinned=pinned, forwarded=forwarded)
         self._resolve(outcome, backend.server, reason)
 
@@ -434,6 +442,7 @@ class Session:
 
     def _tell(self, outcome: Outcome, loss: str) -> None:
         """Answer the statement at hand with what became of it."""
+        self.log.clear()
         stats = self.service.stats
         if outcome is Outcome.TRANSACTION_GONE:
             self.state.lose_transaction()

@@ -48,6 +48,12 @@ class FakeTransport(asyncio.Transport):
         self.closing = False
         self.aborted = False
 
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def get_protocol(self) -> Any:
+        return self.protocol
+
     def write(self, data: Any) -> None:
         self.written += data
 
@@ -402,7 +408,7 @@ class FakeClient:
         bench.service.stats.sessions += 1
 
     def send(self, data: bytes) -> None:
-        self.client.data_received(data)
+        self.transport.protocol.data_received(data)
 
     def take(self) -> bytes:
         """What has come since the last look."""

@@ -271,3 +271,25 @@ async def test_a_repeated_command_gives_the_checksum_of_its_reply() -> None:
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
     assert rig.balanced()
+
+
+@virtual
+async def test_a_connection_that_breaks_right_after_a_collected_reply_is_lost() -> None:
+    rig = Rig()
+    call = asyncio.ensure_future(rig.backend.call(b"\x0e", SINGLE, 3.0))
+    await asyncio.sleep(0)
+    rig.backend.data_received(ok())
+    rig.backend.connection_lost(None)
+    with pytest.raises(ServerLost, match="the server closed the connection"):
+        await call
+    assert rig.balanced()
+
+
+@virtual
+async def test_a_connection_that_breaks_right_after_its_login_is_lost() -> None:
+    backend = Backend("n1", ServerStats(), True)
+    backend.connection_made(FakeTransport(backend))
+    backend.connection_lost(None)
+    with pytest.raises(ServerLost):
+        backend.logged_in()
+    assert backend.stats.connections == 0

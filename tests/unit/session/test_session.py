@@ -687,3 +687,94 @@ async def test_a_session_is_described_for_operators(bench: MakeBench) -> None:
 def test_a_client_is_named_by_its_address() -> None:
     service: object = None
     assert Client(service, "").host == "localhost"  # type: ignore[arg-type]
+
+
+# -- replay
+
+
+async def lose_with(b: Bench, primary: str, successor: str) -> None:
+    b.fleet[primary].kill()
+    b.publish(**{primary: Role.DOWN, successor: Role.PRIMARY})
+    await settle()
+
+
+@virtual
+async def test_a_lost_transaction_goes_on_elsewhere(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("BEGIN")
+    await client.ask("INSERT INTO t VALUES (1)")
+    await lose_with(b, "n1", "n2")
+    assert is_ok(await client.ask("INSERT INTO t VALUES (2)"))
+    assert is_ok(await client.ask("COMMIT"))
+    assert b.fleet.committed == [1, 2]
+
+
+@virtual
+async def test_a_transaction_is_replayed_twice_with_the_settings_it_began_with(bench: MakeBench) -> None:
+    b = bench()
+    met: list[tuple[str, str | None]] = []
+    b.fleet.ran = lambda connection, text: met.append((text, connection.settings.get("@a")))
+    client = b.client()
+    await client.ask("SET @a = 1")
+    await client.ask("BEGIN")
+    await client.ask("INSERT INTO t VALUES (1)")
+    await client.ask("SET @a = 2")
+    for primary, successor in (("n1", "n2"), ("n2", "n3")):
+        await lose_with(b, primary, successor)
+        await client.ask("INSERT INTO t VALUES (2)")
+    assert [setting for text, setting in met if text == "INSERT INTO t VALUES (1)"] == ["1", "1", "1"]
+
+
+@virtual
+async def test_a_transaction_that_ended_unseen_is_never_replayed(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("BEGIN")
+    await client.ask("INSERT INTO t VALUES (1)")
+    b.fleet["n1"].script = silent
+    client.send(query("ROLLBACK"))
+    await settle()
+    await lose_with(b, "n1", "n2")
+    assert is_ok(client.take())
+    await client.ask("SET autocommit = 0")
+    await client.ask("SELECT a FROM t FOR UPDATE")
+    await lose_with(b, "n2", "n3")
+    await client.ask("COMMIT")
+    assert b.fleet.committed == []
+
+
+@pytest.mark.parametrize(
+    "text", ["CREATE TABLE a (a INT)", "CALL p()", "INSERT INTO t VALUES (2); SELECT 1 FOR UPDATE"]
+)
+@virtual
+async def test_a_failed_statement_that_may_have_committed_leaves_the_outcome_unknown(
+    bench: MakeBench, text: str
+) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("BEGIN")
+    await client.ask("INSERT INTO t VALUES (1)")
+    b.fleet["n1"].script = lambda connection, payload: err(1050, "Table 'a' already exists", "42S01")
+    assert error_in(await client.ask(text))[0] == 1050
+    await lose_with(b, "n1", "n2")
+    code, message = error_in(await client.ask("SELECT a FROM t"))
+    assert code == 2013
+    assert "unknown" in message
+    assert b.fleet.committed == []
+
+
+@virtual
+async def test_a_begin_that_fails_within_a_transaction_forgets_nothing_of_it(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("BEGIN")
+    await client.ask("INSERT INTO t VALUES (1)")
+    b.fleet["n1"].script = lambda connection, payload: (
+        err(1064, "You have an error in your SQL syntax") if b"SNAPSHOT" in payload else None
+    )
+    assert error_in(await client.ask("START TRANSACTION WITH SNAPSHOT"))[0] == 1064
+    assert is_ok(await client.ask("INSERT INTO t VALUES (2)"))
+    await lose_with(b, "n1", "n2")
+    reply = await client.ask("COMMIT")
+    assert not is_ok(reply) or b.fleet.committed == [1, 2]
