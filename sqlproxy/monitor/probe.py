@@ -26,6 +26,9 @@ ER_ACCESS_DENIED, ER_UNKNOWN_SYSTEM_VARIABLE, CR_CONN_HOST_ERROR, CR_SERVER_LOST
 PROGRAM_NAME = "sqlproxy monitor"
 
 
+REOPEN_SHARE = 0.3  # of the timeout, for a new connection after a kept one was dropped
+
+
 class ProbeError(SqlproxyError):
     """Why a server cannot be probed; the text completes "n1 is down: …"."""
 
@@ -129,7 +132,19 @@ class Probe:
                 return await self._ask(self._connection)
             except Exception:
                 self.close()
+                return await self._ask_again()
         return await self._ask(await self._open())
+
+    async def _ask_again(self) -> NodeReport:
+        """A server that drops its connections and greets no new one is shutting down: no need to wait in full."""
+        limit = asyncio.timeout(self._settings.timeout * REOPEN_SHARE)
+        try:
+            async with limit:
+                return await self._ask(await self._open())
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise ProbeError("it dropped the connection and greets no new one") from None
 
     async def _open(self) -> _Connection:
         server, settings = self._server, self._settings

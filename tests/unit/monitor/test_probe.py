@@ -112,6 +112,17 @@ async def test_a_kept_connection_that_died_is_replaced_within_the_same_report(
     assert (first.dropped, second.dropped) == (True, False)
 
 
+async def test_a_server_that_drops_the_connection_and_greets_no_new_one_is_not_waited_for(
+    connections: type[FakeConnection],
+) -> None:
+    one = probe()
+    await one.report()
+    connections.on_rows = failing(aiomysql.OperationalError(2013, "Lost connection"))  # type: ignore[method-assign]
+    connections.on_open = lambda self: asyncio.Event().wait()  # type: ignore[method-assign, assignment]
+    assert (await one.report()).error == "it dropped the connection and greets no new one"
+    assert [c.dropped for c in connections.made] == [True, True]
+
+
 async def test_a_fresh_connection_is_not_tried_twice(connections: type[FakeConnection]) -> None:
     connections.on_rows = failing(aiomysql.OperationalError(2013, "Lost connection"))  # type: ignore[method-assign]
     report = await probe().report()
