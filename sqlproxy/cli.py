@@ -110,7 +110,13 @@ def demo(
 
 
 @app.command()
-def check(config: ConfigFile, as_json: AsJson = False) -> None:
+def check(
+    config: ConfigFile,
+    create_tables: Annotated[bool, typer.Option("--create-tables", help="Make the tables that options need.")] = False,
+    user: Annotated[str, typer.Option("--user", help="Who makes them; the monitor by default.")] = "",
+    password: Annotated[str, typer.Option(envvar="SQLPROXY_CREATE_PASSWORD", help="That user's password.")] = "",
+    as_json: AsJson = False,
+) -> None:
     """Validate the configuration, connect to every server, and look for what is wrong."""
     import asyncio
 
@@ -118,7 +124,7 @@ def check(config: ConfigFile, as_json: AsJson = False) -> None:
     from sqlproxy.admin.check import passed
     from sqlproxy.config import load
 
-    found = asyncio.run(run(load(config)))
+    found = asyncio.run(run(load(config), (user, password) if create_tables else None))
     rows = [{"result": f.level.value, "subject": f.subject, "finding": f.text} for f in found]
     _show(rows, ("result", "subject", "finding"), as_json)
     if not passed(found):

@@ -35,6 +35,7 @@ from sqlproxy.toml_lines import Location, line_of
 from sqlproxy.topology.model import Address, Server, ServerTLS
 from sqlproxy.units import parse_address, parse_duration, parse_size
 
+COMMIT_TOKENS = "sqlproxy.commit_token"  # the table in the servers that exactly_once needs
 _LOCAL_NAME = "localhost"
 _ENV_PREFIX, _ENV_DELIMITER = "SQLPROXY_", "__"
 # pydantic's words, where they speak of Python rather than of the file
@@ -317,6 +318,11 @@ class Settings(BaseSettings):
         listen = [str(address) for service in self.services for address in service.listen]
         _unique("listen", listen if self.admin.listen is None else [*listen, str(self.admin.listen)])
         return self
+
+    @property
+    def exactly_once(self) -> bool:
+        """Some service writes commit tokens."""
+        return any(service.exactly_once for service in self.services)
 
 
 def _unique(key: str, names: list[str]) -> None:

@@ -8,13 +8,14 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sqlproxy.accounts import loader
+from sqlproxy.admin import tables
 from sqlproxy.admin.view import plain_version
-from sqlproxy.config import Settings
+from sqlproxy.config import COMMIT_TOKENS, Settings
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.monitor.base import Flavour, Situation, Verdict
 from sqlproxy.monitor.flavours import flavour_for
@@ -63,8 +64,11 @@ class _Questions:
         return self._flavour.assess(situation)
 
 
-async def check(settings: Settings) -> list[Finding]:
-    """Everything there is to say, servers first; takes a few monitor timeouts at most."""
+async def check(settings: Settings, creator: tuple[str, str] | None = None) -> list[Finding]:
+    """Everything there is to say, servers first; takes a few monitor timeouts at most.
+
+    With a ``creator`` (user and password; user "" is the monitor) missing tables are made first.
+    """
     servers = [config.server() for config in settings.servers]
     flavour = _Questions(flavour_for(settings.monitor))
     reports = {report.server: report for report in await asyncio.gather(*(_ask(s, settings, flavour) for s in servers))}
@@ -75,6 +79,9 @@ async def check(settings: Settings) -> list[Finding]:
     for report in reports.values():
         found += lint(report, settings)
     found += await _accounts(settings, [s for s in servers if not reports[s.name].error])
+    found += [
+        finding async for finding in _tables(settings, [s for s in servers if s.name == verdict.primary], creator)
+    ]
     return found + list(_ports(settings))
 
 
@@ -146,6 +153,21 @@ async def _grants(server: Server, user: str, password: str, settings: Settings) 
     except SqlproxyError as error:
         return Finding(Level.FAIL, "accounts", str(error))
     return Finding(Level.OK, "accounts", f"{server.name}: {user!r} reads {len(found.accounts)} accounts")
+
+
+async def _tables(
+    settings: Settings, primary: Sequence[Server], creator: tuple[str, str] | None
+) -> AsyncIterator[Finding]:
+    for server in primary:
+        if creator is not None and (refusal := await tables.create(settings, server, *creator)):
+            text = f"cannot be made: {refusal}; make it yourself: {'; '.join(tables.COMMIT_TOKEN)}"
+            yield Finding(Level.FAIL, COMMIT_TOKENS, text)
+        elif reason := await tables.missing(settings, server):
+            wanted = "; ".join(tables.grants(settings.monitor.user))
+            text = f"{reason}; sqlproxy check --create-tables makes the table, and these are needed: {wanted}"
+            yield Finding(Level.FAIL, COMMIT_TOKENS, text)
+        elif settings.exactly_once:
+            yield Finding(Level.OK, COMMIT_TOKENS, "is there, and the monitor may clean it up")
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

@@ -1,30 +1,42 @@
-"""The tables that the proxy needs in the servers, and making them: ``sqlproxy check --create-tables``."""
+"""The tables that the proxy needs in the servers: are they there, and making them (``check --create-tables``)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
-from sqlproxy.config import Settings
-from sqlproxy.session.exactly_once import TABLE
+from sqlproxy.config import COMMIT_TOKENS, Settings
+from sqlproxy.monitor.tokens import execute, purge_before
+from sqlproxy.topology.model import Server
 
-_DATABASE: Final = TABLE.split(".")[0]
+_SECONDS: Final = 30.0  # for a statement that the whole cluster has to agree upon
 COMMIT_TOKEN: Final = (
-    f"CREATE DATABASE IF NOT EXISTS {_DATABASE}",
-    f"CREATE TABLE IF NOT EXISTS {TABLE} (id BINARY(16) NOT NULL PRIMARY KEY) ENGINE=InnoDB"
-    " COMMENT='one row for each recent transaction through sqlproxy with exactly_once'",
+    f"CREATE DATABASE IF NOT EXISTS {COMMIT_TOKENS.split('.')[0]}",
+    f"CREATE TABLE IF NOT EXISTS {COMMIT_TOKENS} (id BINARY(16) NOT NULL PRIMARY KEY) ENGINE=InnoDB"
+    " COMMENT='a row for each recent transaction through sqlproxy with exactly_once'",
 )
 
 
-def needed(settings: Settings) -> Sequence[str]:
-    """The statements that make what these settings need; none when they need nothing."""
-    return COMMIT_TOKEN if any(service.exactly_once for service in settings.services) else ()
-
-
-def grants(settings: Settings, user: str) -> Sequence[str]:
-    """What a user of a service with ``exactly_once`` must be allowed, and the monitor to clean up."""
-    monitor = settings.monitor.user
+def grants(monitor: str) -> Sequence[str]:
+    """What the monitor must be allowed for cleaning up, and every user of the application."""
     return (
-        f"GRANT INSERT ON {TABLE} TO '{user}'@'%'",
-        f"GRANT SELECT, DELETE ON {TABLE} TO '{monitor}'@'%'",
+        f"GRANT SELECT, DELETE ON {COMMIT_TOKENS} TO '{monitor}'@'%'",
+        f"GRANT INSERT ON {COMMIT_TOKENS} TO …, every user of the application",
     )
+
+
+async def create(settings: Settings, server: Server, user: str = "", password: str = "") -> str:
+    """Make on a server (the cluster replicates it) what the settings need, as a user or else as the monitor.
+
+    The result is the reason why it cannot be done, "" when all is there.
+    """
+    if not settings.exactly_once:
+        return ""
+    return (await execute(server, settings.monitor, COMMIT_TOKEN, _SECONDS, user, password)).error
+
+
+async def missing(settings: Settings, server: Server) -> str:
+    """Why the proxy cannot work with its tables on a server, "" when it can."""
+    if not settings.exactly_once:
+        return ""
+    return (await execute(server, settings.monitor, purge_before(0.0), _SECONDS)).error

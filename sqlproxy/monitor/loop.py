@@ -21,6 +21,7 @@ from sqlproxy.monitor.base import Flavour, Situation, Verdict
 from sqlproxy.monitor.changes import Change, changes, visible
 from sqlproxy.monitor.flavours import flavour_for
 from sqlproxy.monitor.probe import Probe
+from sqlproxy.monitor.tokens import TokenPurge
 from sqlproxy.topology.model import AdminState, NodeReport, Server, Snapshot
 from sqlproxy.topology.publisher import Publisher
 
@@ -83,7 +84,7 @@ class Monitor:
     """Watches servers and publishes Snapshots until stopped. Everything but start and stop is synchronous.
 
     ``states`` and ``preferred`` are what a predecessor with the same publisher knew, so that a reload undoes no
-    operator's wish.
+    operator's wish. ``purge_tokens``: also keep the table of commit tokens small.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Monitor:
         probe: Callable[[Server, MonitorConfig, Flavour], Prober] = Probe,
         states: Mapping[str, AdminState] | None = None,
         preferred: str | None = None,
+        purge_tokens: bool = False,
     ) -> None:
         self._servers = tuple(servers)
         self._config = config
@@ -112,6 +114,7 @@ class Monitor:
         self._judging = False  # only once every server has reported, or the first ones would pass for the cluster
         self._complete = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._purge = TokenPurge(self._servers, config, publisher) if purge_tokens else None
 
     @property
     def states(self) -> Mapping[str, AdminState]:
@@ -131,6 +134,8 @@ class Monitor:
     async def start(self) -> None:
         """Start one task per server; returns at once."""
         self._tasks = [asyncio.create_task(self._watch(w), name=f"monitor {n}") for n, w in self._watches.items()]
+        if self._purge is not None:
+            self._tasks.append(asyncio.create_task(self._purge.run(), name="purge of commit tokens"))
 
     async def stop(self) -> None:
         """End the tasks and their connections; the newest Snapshot stays published."""

@@ -18,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
+from sqlproxy.config import COMMIT_TOKENS
 from sqlproxy.errors import NoServerAvailable, ServerError, ServerLost, SqlproxyError
 from sqlproxy.session import failure
 from sqlproxy.session.acquire import LossTold, acquire
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 
 Run = Callable[[Backend], Awaitable[bytes]]  # the client's statement on a backend: its collected reply
 
-TABLE: Final = "sqlproxy.commit_token"
 NO_LIMIT: Final = 1e8  # seconds: statements and commits take as long as they take, the monitor ends hung servers
 _PAUSE: Final = 0.02  # seconds at most before a conflict is tried again
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
@@ -363,7 +363,7 @@ def new_token() -> bytes:
 
 def claim_of(token: bytes) -> bytes:
     """The statement that takes an id."""
-    return f"INSERT INTO {TABLE} (id) VALUES (x'{token.hex()}')".encode()
+    return f"INSERT INTO {COMMIT_TOKENS} (id) VALUES (x'{token.hex()}')".encode()
 
 
 def without_transaction(reply: bytes) -> bytes:

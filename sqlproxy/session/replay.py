@@ -32,7 +32,8 @@ log = logging.getLogger("sqlproxy.session")
 
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
 _INSERT: Final = re.compile(rb"\s*(insert|replace)\b", re.IGNORECASE)
-_TRY_AGAIN: Final = (ER_LOCK_DEADLOCK, ER_LOCK_WAIT_TIMEOUT, ER_SERVER_SHUTDOWN, ER_UNKNOWN_COM_ERROR)
+_NOT_SERVING: Final = (ER_SERVER_SHUTDOWN, ER_UNKNOWN_COM_ERROR)
+_TRY_AGAIN: Final = (ER_LOCK_DEADLOCK, ER_LOCK_WAIT_TIMEOUT, *_NOT_SERVING)
 # How much of an OK packet a checksum takes in, by the option's name.
 COUNTS: Final = {"full": 2, "no_insert_id": 1, "result_only": 0}
 
@@ -72,6 +73,7 @@ async def replay(session: Session, reason: str, claim: bytes = b"") -> str:
             continue
         except ServerError as error:
             return f"its replay was refused: {error.message}"
+        session.avoid = (-1, "")
         session.service.stats.transactions_replayed += 1
         log.info("session %d: transaction replayed on %s", session.number, session.state.context.transaction)
         return ""
@@ -85,11 +87,11 @@ async def _once(session: Session, claim: bytes) -> None:
         if session.log.prelude:
             await backend.call(session.log.prelude, QUERY, session.service.config.connect_timeout)
         if claim and not steps[0].mask & _OPENS:
-            await _take(backend, claim)
+            await _take(session, backend, claim)
         for number, step in enumerate(steps, 1):
             await _repeat(session, backend, step, number)
             if claim and number == 1 and step.mask & _OPENS:
-                await _take(backend, claim)
+                await _take(session, backend, claim)
     except SqlproxyError:
         session.give_up(backend)
         raise
@@ -97,7 +99,7 @@ async def _once(session: Session, claim: bytes) -> None:
     session.state.resume_transaction(backend.server)
 
 
-async def _take(backend: Backend, claim: bytes) -> None:
+async def _take(session: Session, backend: Backend, claim: bytes) -> None:
     """Write the commit token. Raises AlreadyCommitted, or ServerLost for what is worth another attempt."""
     try:
         await backend.call(bytes((COM_QUERY,)) + claim, QUERY, 1e8)
@@ -105,8 +107,16 @@ async def _take(backend: Backend, claim: bytes) -> None:
         if error.code == ER_DUP_ENTRY:
             raise AlreadyCommitted(backend.server) from None
         if error.code in _TRY_AGAIN:
-            raise ServerLost(f"error {error.code} on {backend.server}") from None
+            raise _again(session, backend.server, error.code) from None
         raise
+
+
+def _again(session: Session, server: str, code: int) -> ServerLost:
+    """A server that does not serve is left alone until the monitor has looked at it, or for a moment."""
+    if code in _NOT_SERVING:
+        session.service.evidence(server, f"error {code} from a replay")
+        session.avoid = (session.service.snapshot.number, server)
+    return ServerLost(f"error {code} on {server}")
 
 
 async def _repeat(session: Session, backend: Backend, step: Step, number: int) -> None:
@@ -118,7 +128,7 @@ async def _repeat(session: Session, backend: Backend, step: Step, number: int) -
     if digest == step.digest:
         return
     if backend.tracker.error in _TRY_AGAIN:
-        raise ServerLost(f"error {backend.tracker.error} on {backend.server}")
+        raise _again(session, backend.server, backend.tracker.error)
     session.service.stats.replay_mismatches += 1
     how = f"with error {backend.tracker.error}" if backend.tracker.error else "differently"
     raise Mismatch(f"statement {number} of it was answered {how} by {backend.server}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from sqlproxy.admin.tables import COMMIT_TOKEN
-from sqlproxy.session.exactly_once import TABLE
+from sqlproxy.config import COMMIT_TOKENS
 from tests.chaos import load as l
 from tests.chaos.cluster import Cluster
 from tests.chaos.disk import mount_memory
@@ -173,10 +175,12 @@ def campaign(service: str, exactly_once: bool, tell: Callable[[Episode], None]) 
     proxy: Proxy | None = None
     try:
         _start(cluster)
-        if exactly_once:
-            _allow_tokens(cluster)
         port, admin_port = free_port(), free_port()
-        proxy = Proxy(directory, config(cluster, port, admin_port, service), port, admin_port, {})
+        text = config(cluster, port, admin_port, service)
+        if exactly_once:
+            (directory / "check.toml").write_text(text)
+            _allow_tokens(cluster, directory / "check.toml")
+        proxy = Proxy(directory, text, port, admin_port, {})
         proxy.wait_ready()
         wait_until(lambda: proxy is not None and proxy.primary, 10, "the proxy has a primary")
         yield Campaign(World(cluster, proxy), exactly_once, tell)
@@ -196,8 +200,15 @@ def _start(cluster: Cluster) -> None:
     cluster.up()
 
 
-def _allow_tokens(cluster: Cluster) -> None:
-    """What ``exactly_once`` needs in the servers."""
+def _allow_tokens(cluster: Cluster, path: Path) -> None:
+    """What ``exactly_once`` needs in the servers, as an operator makes it."""
     node = next(iter(cluster.members.values()))
-    for statement in (*COMMIT_TOKEN, f"GRANT INSERT ON {TABLE} TO app@'%'", f"GRANT DELETE ON {TABLE} TO monitor@'%'"):
-        node.query(statement)
+    node.query("CREATE USER IF NOT EXISTS operator@'%' IDENTIFIED BY 'operator'")
+    node.query("GRANT ALL ON *.* TO operator@'%' WITH GRANT OPTION")
+    command = [sys.executable, "-m", "sqlproxy", "check", "-c", str(path), "--create-tables", "--user", "operator"]
+    environment = {**os.environ, "SQLPROXY_CREATE_PASSWORD": "operator"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    node.query(f"GRANT INSERT ON {COMMIT_TOKENS} TO app@'%'")
+    node.query(f"GRANT SELECT, DELETE ON {COMMIT_TOKENS} TO monitor@'%'")
+    if COMMIT_TOKENS not in done.stdout:
+        raise AssertionError(f"check --create-tables: {done.stdout}{done.stderr}")

@@ -75,7 +75,9 @@ class Cluster(GaleraLab):
         """Make the cluster whole, whatever happened to it; a node that cannot start takes a full copy."""
         clear_firewall()
         for node in self.members.values():
-            if node.state is ProcessState.RUNNING:
+            if node.status().cluster_status == "Disconnected":  # thrown out for being inconsistent: it comes back anew
+                node.kill()
+            elif node.state is ProcessState.RUNNING:
                 reset(node)
         try:
             self.up()

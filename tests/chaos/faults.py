@@ -11,6 +11,7 @@ import pymysql
 from sqlproxy.errors import SqlproxyError
 from tests.chaos.cluster import between, firewall, forget_state, from_clients
 from tests.chaos.disk import filled
+from tests.chaos.load import WRITES
 from tests.chaos.world import World
 from tests.support.waiting import wait_until
 
@@ -447,7 +448,7 @@ OTHERS = (
     Fault("flow control (replica locked)", flow_control),
     Fault("replica desynced", desynced),
     Fault("disk of a replica full", full_disk("replica")),
-    Fault("disk of the primary full", full_disk("primary")),
+    Fault("disk of the primary full", full_disk("primary"), allowed=tuple(f"{kind} 1114" for kind in WRITES)),
     Fault("primary made read-only", read_only_primary),
     Fault("primary rejects queries", rejecting_primary),
     Fault("application connections killed", connections_killed),

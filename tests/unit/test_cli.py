@@ -301,7 +301,8 @@ def test_demo_hands_on_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_check_shows_every_finding_and_fails_with_the_worst(
     config: Path, monkeypatch: pytest.MonkeyPatch, level: Level, code: int
 ) -> None:
-    async def check(settings: Settings) -> list[Finding]:
+    async def check(settings: Settings, creator: tuple[str, str] | None) -> list[Finding]:
+        assert creator is None
         return [Finding(Level.OK, "n1", "primary"), Finding(level, "app", "the finding")]
 
     monkeypatch.setattr(check_module, "check", check)

@@ -54,6 +54,15 @@ def test_the_defaults_are_the_promised_ones() -> None:
     assert settings.admin.listen == Address(host="127.0.0.1", port=8989)
 
 
+def test_exactly_once_is_refused_without_the_certification_it_needs() -> None:
+    text = GOOD + "exactly_once = true\n"
+    assert parse(text, "x.toml").exactly_once
+    message = refusal(text.replace("[monitor]", '[monitor]\ntopology = "static"'))
+    assert message == (
+        "x.toml: services.app.exactly_once: needs the certification of Galera, and monitor.topology is 'static'"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

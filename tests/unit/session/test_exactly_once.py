@@ -275,6 +275,25 @@ async def test_a_transaction_that_only_read_needs_no_token(bench: MakeBench) -> 
     assert not client.session.state.in_transaction
 
 
+@virtual
+async def test_a_replay_waits_out_a_server_that_does_not_serve(bench: MakeBench) -> None:
+    b = bench(exactly_once=True, transaction_replay_attempts=2)
+    tokens = Tokens(b)
+    client = b.client()
+    for text in ("BEGIN", "INSERT INTO t VALUES (1)"):
+        await client.ask(text)
+    b.fleet["n1"].script = lambda connection, payload: err(1047, "WSREP has not yet prepared node", "08S01")
+    client.send(command(c.COM_QUERY, b"INSERT INTO t VALUES (2)"))
+    await settle(0.1)
+    assert client.take() == b""
+    b.publish(n1=Role.NON_PRIMARY, n2=Role.PRIMARY)
+    await settle(1)
+    assert is_ok(client.take())
+    assert is_ok(await client.ask("COMMIT"))
+    assert b.fleet.committed == [1, 2]
+    assert len(tokens.taken) == 1
+
+
 @pytest.mark.parametrize("lost", ["statement", "commit", "committed"])
 @virtual
 async def test_prepared_writes_are_covered(bench: MakeBench, lost: str) -> None:
