@@ -84,11 +84,17 @@ class ServerLost(SqlproxyError):
     """The connection to a server broke, could not be opened, or was given up."""
 
     fault = Fault.SERVER
-    code = 2013  # CR_SERVER_LOST
+    code = 1927  # ER_CONNECTION_KILLED; see NoServerAvailable
+    sqlstate = "08S01"
 
 
 class NoServerAvailable(SqlproxyError):
-    """No server has the role a statement needs, and waiting did not bring one."""
+    """No server has the role a statement needs, and waiting did not bring one.
+
+    The code is one that servers send (ER_CONNECT_TO_FOREIGN_DATA_SOURCE). Codes from 2000 to 2999 are the client
+    libraries' own: MariaDB Connector/C takes an ERR packet that carries one for malformed and drops its message.
+    """
 
     fault = Fault.SERVER
-    code = 2003  # CR_CONN_HOST_ERROR: what a client without a proxy would have got
+    code = 1429
+    sqlstate = "08001"

@@ -12,7 +12,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
-from sqlproxy.errors import PacketTooLarge, ProtocolError, SqlproxyError
+from sqlproxy.errors import NoServerAvailable, PacketTooLarge, ProtocolError, SqlproxyError
 from sqlproxy.session import login
 from sqlproxy.session.skipping import Skipping
 from sqlproxy.session.sockets import close_quietly, read_exactly
@@ -152,7 +152,7 @@ class Client:
     def _greeting(self, number: int) -> Greeting:
         version, capabilities, collation = self.service.offer()
         if not version:
-            raise SqlproxyError("No server has been reached yet, so there is nothing to log in to", code=2003)
+            raise NoServerAvailable("No server has been reached yet, so there is nothing to log in to")
         if self.service.tls is not None:
             capabilities |= CLIENT_SSL
         self.scramble = new_scramble()

@@ -43,7 +43,7 @@ from sqlproxy.wire.constants import (
     COM_QUERY,
     COM_STMT_EXECUTE,
     COM_STMT_FETCH,
-    CR_SERVER_LOST,
+    ER_CONNECTION_KILLED,
     ER_LOCK_DEADLOCK,
     HEADER,
     MAX_PAYLOAD,
@@ -458,14 +458,14 @@ class Session:
             if outcome is Outcome.PIN_LOST_UNKNOWN:
                 stats.outcomes_unknown += 1
                 text += "; the outcome of this statement is unknown, it may or may not have been applied"
-            self._fail(SqlproxyError(text, code=CR_SERVER_LOST))
+            self._fail(SqlproxyError(text, code=ER_CONNECTION_KILLED, sqlstate="08S01"))
             self.client.close()
             return
         else:
             stats.outcomes_unknown += 1
             self.state.lose_transaction()
             text = f"The outcome of this statement is unknown, it may or may not have been applied: {loss}"
-            self._fail(SqlproxyError(text, code=CR_SERVER_LOST))
+            self._fail(SqlproxyError(text, code=ER_CONNECTION_KILLED, sqlstate="08007"))
         self.idle()
 
     def _fail(self, error: SqlproxyError) -> None:

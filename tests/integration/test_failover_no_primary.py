@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 
 PATIENCE = 2.0  # failover_timeout of the service
 SLACK = 1.5
-NO_SERVER = 2003
+NO_SERVER = 1429
 
 
 @pytest.fixture(scope="module")

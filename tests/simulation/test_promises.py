@@ -157,7 +157,7 @@ class Simulation:
             told.open = True
             told.pending.append(value)
             return
-        self.counts[value] = ONCE if code == 0 else MAYBE if code == c.CR_SERVER_LOST else NEVER
+        self.counts[value] = ONCE if code == 0 else MAYBE if code == c.ER_CONNECTION_KILLED else NEVER
         self.lost(code, told)
 
     def expect(self, text: str, told: Told) -> None:
@@ -205,7 +205,7 @@ class Simulation:
     def lost(self, code: int, told: Told) -> None:
         """What an error says about the open transaction."""
         if code:
-            self.settle_values(told.pending, MAYBE if code == c.CR_SERVER_LOST else NEVER)
+            self.settle_values(told.pending, MAYBE if code == c.ER_CONNECTION_KILLED else NEVER)
             told.open = False
 
     def settle_values(self, values: list[int], fate: set[int]) -> None:
@@ -216,7 +216,7 @@ class Simulation:
         """0 for a success, else the error's code."""
         return self.code(await self.run(far, query(text)))
 
-    def code(self, reply: list[bytes], otherwise: int = c.CR_SERVER_LOST) -> int:
+    def code(self, reply: list[bytes], otherwise: int = c.ER_CONNECTION_KILLED) -> int:
         if not reply:
             return otherwise
         if reply[0][0] != c.ERR:

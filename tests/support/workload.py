@@ -21,7 +21,7 @@ from tests.support.mysqlclient import ask, connected, rows
 from tests.support.waiting import wait_until
 
 PACE = 0.004  # seconds between two statements of a worker: the machine is shared with the servers
-UNKNOWN = 2013
+UNKNOWN = 1927
 READ, WRITE, TRANSACTION, DIRECT = "read", "write", "transaction", "direct"
 
 Key = tuple[str, int, int]  # kind, worker, counter

@@ -158,7 +158,7 @@ async def test_without_any_server_a_login_ends_before_clients_give_up(bench: Mak
     open_door(b, account())
     b.publish(n1=Role.DOWN)
     before = asyncio.get_running_loop().time()
-    assert (await refusal(login.begin_session(client_of(b), response(), 7)))[0] == 2003
+    assert (await refusal(login.begin_session(client_of(b), response(), 7)))[0] == 1429
     assert asyncio.get_running_loop().time() - before < b.service.config.login_timeout
     assert b.service.waiting == 0
 

@@ -169,7 +169,7 @@ async def test_a_read_is_not_run_again_without_end(bench: MakeBench) -> None:
     for server in b.fleet.servers.values():
         server.script = die
     code, text = error_in(await client.ask("SELECT a FROM t"))
-    assert code == 2013
+    assert code == 1927
     assert "was lost" in text
     assert len(lost) == 3
     assert not client.session.busy
@@ -211,7 +211,7 @@ async def test_the_outcome_of_a_write_without_an_answer_is_called_unknown(bench:
     b.publish(n1=Role.DOWN, n2=Role.PRIMARY)
     await settle()
     assert error_in(client.take()) == (
-        2013,
+        1927,
         f"The outcome of this statement is unknown, it may or may not have been applied: {LOST}",
     )
     assert b.service.stats.outcomes_unknown == 1
@@ -234,7 +234,7 @@ async def test_what_may_have_committed_the_transaction_has_an_unknown_outcome(be
     b.fleet["n1"].lose()
     await settle()
     code, message = error_in(client.take())
-    assert code == 2013
+    assert code == 1927
     assert "unknown" in message
     assert not client.session.state.in_transaction
 
@@ -321,7 +321,7 @@ async def test_a_lost_pin_ends_the_session_naming_the_pin(bench: MakeBench) -> N
     await client.ask("CREATE TEMPORARY TABLE a (a INT)")
     b.fleet["n1"].lose()
     code, text = error_in(await client.ask("SELECT a FROM a"))
-    assert code == 2013
+    assert code == 1927
     assert "a temporary table on n1" in text
     assert "unknown" not in text
     assert client.transport.closing
@@ -338,7 +338,7 @@ async def test_a_write_under_way_when_the_pin_is_lost_has_an_unknown_outcome(ben
     b.fleet["n1"].lose()
     await settle()
     code, text = error_in(client.take())
-    assert code == 2013
+    assert code == 1927
     assert "a temporary table on n1" in text
     assert "unknown" in text
     assert client.transport.closing
@@ -759,7 +759,7 @@ async def test_a_failed_statement_that_may_have_committed_leaves_the_outcome_unk
     assert error_in(await client.ask(text))[0] == 1050
     await lose_with(b, "n1", "n2")
     code, message = error_in(await client.ask("SELECT a FROM t"))
-    assert code == 2013
+    assert code == 1927
     assert "unknown" in message
     assert b.fleet.committed == []
 
