@@ -33,7 +33,12 @@ class App:
         self.started_at = time.time()
         self.publisher = Publisher()
         self._path = path
-        self.monitor = Monitor([server.server() for server in settings.servers], settings.monitor, self.publisher)
+        self.monitor = Monitor(
+            [server.server() for server in settings.servers],
+            settings.monitor,
+            self.publisher,
+            purge_tokens=settings.exactly_once,
+        )
         self.engine = Engine(settings, self.publisher, self.monitor.probe_now, Registry())
         self._admin = AdminServer(self, settings.admin) if settings.admin.listen is not None else None
 

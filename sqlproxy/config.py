@@ -118,6 +118,7 @@ class ServerConfig(_Section):
     zone: str = ""
     max_connections: int = Field(default=0, ge=0)
     proxy_protocol: bool = False
+    compression: Literal["", "zlib"] = ""
     tls: ServerTLSConfig = ServerTLSConfig()
 
     def server(self) -> Server:
@@ -198,6 +199,7 @@ class ServiceConfig(_Section):
     max_connections: int = Field(default=0, ge=0)
     max_allowed_packet: Size = 64 << 20
     max_session_history: int = Field(default=50, ge=1)
+    compression: Annotated[list[Literal["zlib"]], BeforeValidator(_as_list)] = ["zlib"]  # offered to clients
     proxy_protocol_networks: Annotated[list[Network], BeforeValidator(_as_list)] = []  # whose headers are believed
     tls: ServiceTLSConfig = ServiceTLSConfig()
 
@@ -283,6 +285,7 @@ class Settings(BaseSettings):
     )
 
     workers: int = Field(default=0, ge=0)
+    drain_timeout: Duration = 10.0  # at a shutdown, what statements and transactions get to end
     servers: list[ServerConfig] = Field(min_length=1)
     monitor: MonitorConfig = MonitorConfig()
     accounts: AccountsConfig = AccountsConfig()

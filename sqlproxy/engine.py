@@ -21,8 +21,6 @@ from sqlproxy.wire.rsa import RSAKey
 
 log = logging.getLogger("sqlproxy.app")
 
-DRAIN = 5.0  # seconds that statements and transactions get to end at a shutdown
-
 Sockets = Mapping[str, Sequence[tuple[Address, socket.socket]]]  # by service
 
 
@@ -90,11 +88,11 @@ class Engine:
 
     async def _drain(self) -> None:
         """Close sessions as they come between transactions; what is left after a while is cut off."""
-        deadline = time.monotonic() + DRAIN
+        deadline = time.monotonic() + self.settings.drain_timeout
         while self.registry.sessions and time.monotonic() < deadline:
             for session in tuple(self.registry.sessions.values()):
                 if not session.busy and not session.state.in_transaction:
-                    session.client.close()
+                    session.client.say_goodbye()
             await asyncio.sleep(0.01)
         for session in tuple(self.registry.sessions.values()):
             session.client.abort()

@@ -21,7 +21,6 @@ from sqlproxy.admin.http import AdminServer
 from sqlproxy.app import FIRST_SNAPSHOT, explain_route, pending_changes
 from sqlproxy.channel import Channel, ChannelClosed
 from sqlproxy.config import Settings
-from sqlproxy.engine import DRAIN
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.fleet import FleetService, Report
 from sqlproxy.listener import open_shared
@@ -34,6 +33,7 @@ log = logging.getLogger("sqlproxy.supervisor")
 
 _CONFIRM_EVERY = 0.25  # seconds
 _START_TIMEOUT = 15.0  # seconds for a worker to read the accounts and listen
+_STOP_GRACE = 3.0  # seconds a worker gets beyond drain_timeout before it is killed
 _RESTART_PAUSE = 0.5  # seconds before a worker that ended is started again
 
 Sockets = Mapping[str, Sequence[tuple[Address, socket.socket]]]
@@ -63,7 +63,7 @@ class WorkerProcess:
         process = self._process
         if process is not None:
             try:
-                async with asyncio.timeout(DRAIN + 3.0):
+                async with asyncio.timeout(self._supervisor.settings.drain_timeout + _STOP_GRACE):
                     await process.wait()
             except TimeoutError:
                 process.kill()
@@ -135,7 +135,12 @@ class Supervisor:
         self.settings = settings
         self.started_at = time.time()
         self.publisher = Publisher()
-        self.monitor = Monitor([server.server() for server in settings.servers], settings.monitor, self.publisher)
+        self.monitor = Monitor(
+            [server.server() for server in settings.servers],
+            settings.monitor,
+            self.publisher,
+            purge_tokens=settings.exactly_once,
+        )
         names = [server.name for server in settings.servers]
         self.services = [FleetService(config, config.servers or names) for config in settings.services]
         self._path = path

@@ -11,6 +11,7 @@ import hashlib
 from typing import Protocol, cast
 
 from sqlproxy.errors import ServerError, ServerLost, ServerProtocolError
+from sqlproxy.session.compressed import CompressedTransport
 from sqlproxy.session.prepared import BackendStatement
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.wire import codec
@@ -233,6 +234,13 @@ class Backend:
             self.write(codec.packet(0, bytes((COM_STMT_CLOSE,)) + known.number.to_bytes(4, "little")))
 
     # -- login
+
+    def compress(self) -> None:
+        """From now on everything is sent and received in compressed frames."""
+        assert self._transport is not None
+        self._transport = CompressedTransport(
+            self._transport, self, lambda error: self.abort(error.message), serving=False
+        )
 
     async def read_packet(self) -> bytes:
         """The next payload while logging in. Raises ServerLost at the end of the stream."""

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Final, cast
 
 from sqlproxy.errors import NoServerAvailable, PacketTooLarge, ProtocolError, SqlproxyError
 from sqlproxy.session import login
+from sqlproxy.session.compressed import CompressedTransport
 from sqlproxy.session.skipping import Skipping
 from sqlproxy.session.sockets import close_quietly, read_exactly
 from sqlproxy.wire import codec, proxy_protocol
 from sqlproxy.wire.constants import (
     CACHING_SHA2,
+    CLIENT_COMPRESS,
     CLIENT_SSL,
     ER_SECURE_TRANSPORT_REQUIRED,
+    ER_SERVER_SHUTDOWN,
     HEADER,
     MAX_PAYLOAD,
     NATIVE,
@@ -155,6 +158,8 @@ class Client:
             raise NoServerAvailable("No server has been reached yet, so there is nothing to log in to")
         if self.service.tls is not None:
             capabilities |= CLIENT_SSL
+        if "zlib" in self.service.config.compression:
+            capabilities |= CLIENT_COMPRESS
         self.scramble = new_scramble()
         self.plugin = NATIVE if b"mariadb" in version.lower() else CACHING_SHA2
         return Greeting(version, number, self.scramble, capabilities, 0, collation, auth_plugin=self.plugin)
@@ -217,6 +222,8 @@ class Client:
         self.service.stats.sessions_total += 1
         self._reader.limit = self.service.config.max_allowed_packet
         self.send_packet(ok_packet(SERVER_STATUS_AUTOCOMMIT))
+        if self.capabilities & CLIENT_COMPRESS and self._transport is not None:
+            self._transport = CompressedTransport(self._transport, self, self._protocol_error, serving=True)
         self._end_of_login()
 
     def _end_of_login(self) -> None:
@@ -417,6 +424,11 @@ class Client:
         self.closing = True
         if self._transport is not None:
             self._transport.close()
+
+    def say_goodbye(self) -> None:
+        """End an idle connection at a shutdown: the next statement reads a retryable error, and has not been run."""
+        self.write(codec.packet(1, err_packet(ER_SERVER_SHUTDOWN, "08S01", "The proxy shuts down; connect again")))
+        self.close()
 
     def abort(self) -> None:
         """End the connection at once."""

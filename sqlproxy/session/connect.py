@@ -17,6 +17,7 @@ from sqlproxy.wire import codec, proxy_protocol
 from sqlproxy.wire.auth import Credentials, Kind
 from sqlproxy.wire.client_auth import ClientAuth
 from sqlproxy.wire.constants import (
+    CLIENT_COMPRESS,
     CLIENT_CONNECT_ATTRS,
     CLIENT_CONNECT_WITH_DB,
     CLIENT_DEPRECATE_EOF,
@@ -37,7 +38,9 @@ MUST_AGREE: Final = CLIENT_DEPRECATE_EOF | CLIENT_SESSION_TRACK  # reports a cli
 _ALWAYS: Final = (
     CLIENT_LONG_PASSWORD | CLIENT_PROTOCOL_41 | CLIENT_SECURE_CONNECTION | CLIENT_PLUGIN_AUTH | CLIENT_TRANSACTIONS
 )
-_PER_LEG: Final = CLIENT_SSL | CLIENT_CONNECT_WITH_DB | CLIENT_CONNECT_ATTRS | CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
+_PER_LEG: Final = (
+    CLIENT_SSL | CLIENT_COMPRESS | CLIENT_CONNECT_WITH_DB | CLIENT_CONNECT_ATTRS | CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Login:
     database: bytes = b""
     attrs: bytes = b""
     client: tuple[str, int] | None = None  # its IP address and port, None on a unix socket
+    tls: bool = False  # the account may log in to servers with TLS only
 
 
 async def connect(server: Server, stats: ServerStats, login: Login, timeout: float) -> Backend:
@@ -127,7 +131,7 @@ async def _log_in(server: Server, backend: Backend, sock: socket.socket, login: 
     backend.tracker.tracking = backend.filters = bool(capabilities & CLIENT_SESSION_TRACK)
     backend.only_state_change = bool(login.capabilities & CLIENT_SESSION_TRACK)
     backend.thread_id = greeting.connection_id
-    context = _tls_context(server, greeting)
+    context = _tls_context(server, greeting, login.tls)
     if context is not None:
         seq += 1
         head = HandshakeResponse(capabilities | CLIENT_SSL, b"", collation=login.collation).head()
@@ -149,6 +153,8 @@ async def _log_in(server: Server, backend: Backend, sock: socket.socket, login: 
     )
     backend.write(codec.packet(seq + 1, response.encode()))
     await _finish(backend, auth, seq + 1)
+    if capabilities & CLIENT_COMPRESS:
+        backend.compress()
 
 
 async def _finish(backend: Backend, auth: ClientAuth, seq: int) -> None:
@@ -178,6 +184,8 @@ def _capabilities(server: Server, greeting: Greeting, login: Login) -> int:
         raise ServerError(f"server {server.name} lacks protocol capabilities 0x{missing:x} that the client was offered")
     capabilities = (login.capabilities & ~_PER_LEG | _ALWAYS) & greeting.capabilities
     capabilities |= greeting.capabilities & (CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA | CLIENT_SESSION_TRACK)
+    if server.compression:
+        capabilities |= greeting.capabilities & CLIENT_COMPRESS
     if login.database:
         capabilities |= CLIENT_CONNECT_WITH_DB
     if login.attrs:
@@ -185,9 +193,10 @@ def _capabilities(server: Server, greeting: Greeting, login: Login) -> int:
     return capabilities
 
 
-def _tls_context(server: Server, greeting: Greeting) -> ssl.SSLContext | None:
+def _tls_context(server: Server, greeting: Greeting, demanded: bool) -> ssl.SSLContext | None:
     mode = server.tls.mode
-    if mode == "disabled" or server.address.path or (mode == "preferred" and server.address.is_local):
+    spared = mode == "preferred" and server.address.is_local and not demanded
+    if mode == "disabled" or server.address.path or spared:
         return None
     if not greeting.capabilities & CLIENT_SSL:
         if mode == "preferred":

@@ -54,15 +54,7 @@ async def begin_session(client: Client, response: HandshakeResponse, number: int
 
     Raises AccessDenied as the servers word it, or a server's own error (unknown database, account expired, …).
     """
-    credentials = await _authenticate(client, response)
-    login = Login(
-        credentials,
-        client.capabilities,
-        response.collation,
-        response.database or b"",
-        response.attrs,
-        _origin(client),
-    )
+    login = await _authenticate(client, response)
     session = Session(client.service, client, number, login, response.collation in _MULTIBYTE_COLLATIONS)
     await _open_first(session)
     return session
@@ -70,11 +62,8 @@ async def begin_session(client: Client, response: HandshakeResponse, number: int
 
 async def change_user(client: Client, session: Session, request: ChangeUser) -> None:
     """Make the session another user's. Raises as ``begin_session``."""
-    credentials = await _authenticate(client, request)
-    session.adopt(
-        Login(credentials, client.capabilities, request.collation, request.database, request.attrs, _origin(client)),
-        request.collation in _MULTIBYTE_COLLATIONS,
-    )
+    login = await _authenticate(client, request)
+    session.adopt(login, request.collation in _MULTIBYTE_COLLATIONS)
     await _open_first(session)
 
 
@@ -93,8 +82,8 @@ async def _open_first(session: Session) -> None:
     session.stop_waiting()
 
 
-async def _authenticate(client: Client, request: HandshakeResponse | ChangeUser) -> Credentials:
-    """Raises AccessDenied with error 1045, for every reason alike."""
+async def _authenticate(client: Client, request: HandshakeResponse | ChangeUser) -> Login:
+    """How to log in to servers in the client's name. Raises AccessDenied with error 1045, for every reason alike."""
     service = client.service
     account = service.accounts.find(request.username, client.address or None)
     step_credentials, reason, used = await _exchange(client, request, account)
@@ -110,7 +99,15 @@ async def _authenticate(client: Client, request: HandshakeResponse | ChangeUser)
     _check_conditions(client, request, account)
     service.throttle.succeeded(client.address)
     service.accounts.remember(account, step_credentials)
-    return _completed(service, account, step_credentials)
+    return Login(
+        _completed(service, account, step_credentials),
+        client.capabilities,
+        request.collation,
+        request.database or b"",
+        request.attrs,
+        _origin(client),
+        bool(account.tls),
+    )
 
 
 async def _exchange(

@@ -81,6 +81,7 @@ class Server:
     zone: str = ""
     max_connections: int = 0
     proxy_protocol: bool = False
+    compression: str = ""  # "zlib": where the server offers it
     tls: ServerTLS = field(default_factory=ServerTLS)
 
 
