@@ -10,7 +10,7 @@ ALONE := $(wildcard tests/unit tests/fuzz tests/simulation)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run install dev ext check unit integration test test-deps lab bench conformance clean
+.PHONY: help run install dev ext check unit integration test test-deps lab bench conformance chaos clean
 
 help:
 	@echo "make run          install into $(VENV) and start the proxy on three simulated Galera nodes, with its dashboard"
@@ -24,6 +24,7 @@ help:
 	@echo "make bench        compare with HAProxy and with no proxy; BENCH=--quick for less (sysbench, haproxy, gcc needed)"
 	@echo "make conformance  other people's test suites, directly and through the proxy; CONFORMANCE=--quick for less"
 	@echo "make conformance  test suites of others (drivers, ORMs), directly and through the proxy"
+	@echo "make chaos        sixty faults on a real cluster under load, about 20 minutes; CHAOS=--exactly-once with commit tokens"
 	@echo "make clean        remove $(VENV) and everything built"
 
 run: install
@@ -58,7 +59,7 @@ unit: ext
 	SQLPROXY_PURE=1 $(BIN)/pytest tests/unit
 
 integration: test-deps ext
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest tests/integration tests/chaos
 
 test-deps:
 	@.ci/install-servers
@@ -76,6 +77,10 @@ bench: ext
 
 conformance: test-deps ext
 	$(BIN)/python tests/conformance/run.py $(CONFORMANCE)
+
+# In network, process and mount namespaces of its own (root): it cuts off nodes, fills disks, kills servers.
+chaos: test-deps ext
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
