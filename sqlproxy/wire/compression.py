@@ -34,17 +34,32 @@ class CompressedStream:
         self._spoken = False  # something was sent since the peer spoke last
         self._outgoing = _PacketFollower()
         self._incoming = bytearray()
+        self._held = bytearray()  # the beginning of a packet of a reply
 
     def encode(self, data: bytes) -> bytes:
-        """Frames for the next bytes of the stream; a command or a reply begins a call of its own."""
+        """Frames for the next bytes of the stream; a command or a reply begins a call of its own.
+
+        Replies are framed in whole packets, as servers do: MySQL Connector/Python loses its way in packets that
+        lie in more than two frames.
+        """
         if self._begins(data):
             self._seq = int(self._serving)
-        self._outgoing.follow(data)
+        end = self._outgoing.follow(data)
         self._spoken = True
-        frames = []
-        for start in range(0, len(data), MAX_PAYLOAD):
-            frames.append(self._frame(data[start : start + MAX_PAYLOAD]))
-        return b"".join(frames)
+        if self._serving:
+            data = self._whole_packets(data, end)
+        return b"".join(self._frame(data[at : at + MAX_PAYLOAD]) for at in range(0, len(data), MAX_PAYLOAD))
+
+    def _whole_packets(self, data: bytes, end: int) -> bytes:
+        """What can be sent now, ``end`` being where the last packet ends in ``data``; the rest is kept."""
+        if end < 0:
+            self._held += data
+            if len(self._held) < MAX_PAYLOAD:
+                return b""
+            end, data = 0, b""
+        ready = bytes(self._held) + data[:end]
+        self._held[:] = data[end:]
+        return ready
 
     def _begins(self, data: bytes) -> bool:
         """Whether these bytes begin a command, or the reply to a command that waited behind another."""
@@ -107,8 +122,9 @@ class _PacketFollower:
     def at_boundary(self) -> bool:
         return not self._left and not self._header
 
-    def follow(self, data: bytes) -> None:
-        pos, size = 0, len(data)
+    def follow(self, data: bytes) -> int:
+        """Go on by ``data``; the offset past the last packet that ends in it, -1 when none does."""
+        pos, size, end = 0, len(data), -1
         while pos < size:
             if self._left:
                 step = min(self._left, size - pos)
@@ -121,3 +137,6 @@ class _PacketFollower:
                     self.seq = self._header[3]
                     self._header.clear()
             pos += step
+            if self.at_boundary:
+                end = pos
+        return end
