@@ -301,6 +301,8 @@ class Client:
         session = self.session
         if self._pumping or session is None:
             return
+        if not (self._backlog or self._paused or self._reader.buffered):
+            return  # the ordinary case: nothing came
         self._pumping = True
         try:
             while not session.busy and not self.closing and not self._full:

@@ -1,6 +1,7 @@
 import cython
 
 from sqlproxy.session.backend cimport Backend
+from sqlproxy.session.service cimport Service
 from sqlproxy.session.state cimport SessionState
 from sqlproxy.wire.response cimport ResponseTracker
 
@@ -11,7 +12,7 @@ cdef int QUERY
 
 # Attributes that are not declared here work too, but live in a dictionary: slower, and 100 bytes a session.
 cdef class Session:
-    cdef public object service
+    cdef public Service service
     cdef public object client
     cdef public object number
     cdef public object login
@@ -55,7 +56,7 @@ cdef class Session:
     cpdef command(self, bytes command)
     @cython.locals(backend=Backend)
     cdef bint _execute_fast(self, bytes command) except -1
-    @cython.locals(state=SessionState, backend=Backend)
+    @cython.locals(state=SessionState, backend=Backend, service=Service)
     cdef Backend _ready(self, unsigned long long mask)
     @cython.locals(state=SessionState)
     cdef bint _must_sync(self, Backend backend) except -1

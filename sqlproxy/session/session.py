@@ -242,7 +242,8 @@ class Session:
     def _speaks_for_session(self, backend: Backend) -> bool:
         """False for the server of an open cursor when the session has gone on elsewhere."""
         state = self.state
-        return backend.applied == state.history.position and state.context.transaction in ("", backend.server)
+        transaction = state.context.transaction
+        return backend.applied == state.history.position and (not transaction or transaction == backend.server)
 
     def _take_report(self, backend: Backend, text: bytes) -> None:
         """The server says that session state changed; what the text does not explain pins the session."""

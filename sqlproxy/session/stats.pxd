@@ -10,3 +10,8 @@ cdef class ServerStats:
     cdef public long long bytes_sent
     cdef public long long bytes_received
     cdef dict __dict__
+
+cdef class ServiceStats:
+    cdef public long long statements
+    cdef public long long unknown_statements
+    cdef dict __dict__
