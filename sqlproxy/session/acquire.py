@@ -12,7 +12,7 @@ from sqlproxy.routing.causal import PREAMBLE, needs_sync
 from sqlproxy.routing.hints import Hint, redirect
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.connect import connect
-from sqlproxy.session.failure import Outcome, only_rolls_back
+from sqlproxy.session.failure import Outcome, is_evidence, only_rolls_back
 from sqlproxy.session.service import restricted
 from sqlproxy.sql.bits import WRITE
 from sqlproxy.wire.constants import COM_QUERY, ER_CON_COUNT_ERROR
@@ -179,6 +179,7 @@ async def _make_current(session: Session, backend: Backend, position: int | None
         try:
             await backend.call(entry.payload, QUERY if entry.payload[0] == COM_QUERY else SINGLE, limit)
         except ServerError as error:
+            refuse_evidence(backend, error)
             if not entry.may_fail:
                 backend.abort("it differs from the server the session began on")
                 raise SqlproxyError(
@@ -191,6 +192,13 @@ async def _make_current(session: Session, backend: Backend, position: int | None
     await _catch_up(session, backend)
     if state.next_transaction and backend.server != state.context.last:
         await backend.call(state.next_transaction, QUERY, limit)
+
+
+def refuse_evidence(backend: Backend, error: ServerError) -> None:
+    """Raises ServerLost for an error that says something about the server (not ready, shutting down), not the text."""
+    if is_evidence(error.code, error.message.encode()):
+        backend.abort(error.message)
+        raise ServerLost(f"server {backend.server}: {error.message}") from None
 
 
 async def _catch_up(session: Session, backend: Backend) -> None:
@@ -206,7 +214,8 @@ async def _catch_up(session: Session, backend: Backend) -> None:
     if not must:
         return
     try:
-        await backend.call(bytes((COM_QUERY,)) + PREAMBLE, QUERY, service.config.causal_reads_timeout)
+        async with service.while_usable(backend.server):  # a server that stops applying leaves use, and never answers
+            await backend.call(bytes((COM_QUERY,)) + PREAMBLE, QUERY, service.config.causal_reads_timeout)
     except ServerError as error:
         raise ServerLost(f"server {backend.server} has not applied this session's writes: {error.message}") from None
     backend.synced = written

@@ -71,7 +71,9 @@ async def replay(session: Session, reason: str, claim: bytes = b"") -> str:
             session.take_loss()
             reason = error.message
             continue
-        except ServerError as error:
+        except AlreadyCommitted:
+            raise
+        except SqlproxyError as error:  # also when no server could be had, or none that takes the session's settings
             return f"its replay was refused: {error.message}"
         session.avoid = (-1, "")
         session.service.stats.transactions_replayed += 1

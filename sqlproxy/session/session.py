@@ -98,6 +98,7 @@ class Session:
         self._records = service.config.transaction_replay
         self._recording = False  # the statement at hand may belong to a transaction
         self._before = (0, b"")  # history position and SET TRANSACTION in force when it was sent
+        self._was_open = False  # a transaction, when it was sent
         self._conflicts = 0  # times the command at hand was run again after error 1213
         self._losses = 0  # and after its server was lost
         self._doubtful = False  # a statement that failed may have committed the transaction all the same
@@ -190,6 +191,7 @@ class Session:
         self._recording = self._records and bool(context.transaction or mask & _OPENS or not context.autocommit)
         if self._recording:
             self._before = (self.state.history.position, self.state.next_transaction)
+            self._was_open = bool(context.transaction)
             backend.tracker.checksum = new_checksum()
             backend.tracker.counts = self.counts
 
@@ -285,8 +287,10 @@ class Session:
         if not state.in_transaction:
             self.log.clear()
             return
-        if not (self.log.steps or self.log.reason) or (begins_anew(self._mask) and not tracker.error):
+        if not self._was_open or (begins_anew(self._mask) and not tracker.error):
             self.log.begin(*self._before)
+        elif not self.log.steps:
+            self.log.forbid("its beginning was not recorded")
         if self._doubtful:
             self.log.forbid("a statement that failed may have committed it")
         checksum = tracker.checksum

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from sqlproxy.errors import PacketTooLarge, ServerLost, SqlproxyError
-from sqlproxy.session.acquire import acquire
+from sqlproxy.errors import PacketTooLarge, ServerError, ServerLost, SqlproxyError
+from sqlproxy.session.acquire import acquire, refuse_evidence
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.prepared import (
     LAST_PREPARED,
@@ -47,10 +47,10 @@ async def prepare(session: Session, command: bytes) -> None:
     while True:
         backend = await acquire(session, mask, hint=hint)
         try:
-            reply = await backend.call(payload, PREPARE, session.service.config.failover_timeout)
+            reply = await _prepare_on(backend, payload, session.service.config.failover_timeout)
             break
         except ServerLost as error:
-            _check_deadline(session, error)  # acquire says what became of a transaction or a pin
+            _go_elsewhere(session, backend.server, error)  # acquire says what became of a transaction or a pin
     state.last_statement += 1
     number = state.last_prepared = state.last_statement
     tracker = backend.tracker
@@ -63,8 +63,18 @@ async def prepare(session: Session, command: bytes) -> None:
     session.idle()
 
 
-def _check_deadline(session: Session, loss: ServerLost) -> None:
-    """Raises ``loss`` when the command has had its time; else it is tried on another server."""
+async def _prepare_on(backend: Backend, payload: bytes, timeout: float) -> bytes:
+    """The reply to a COM_STMT_PREPARE. Raises ServerLost when the server is not fit, ServerError about the text."""
+    try:
+        return await backend.call(payload, PREPARE, timeout)
+    except ServerError as error:
+        refuse_evidence(backend, error)
+        raise
+
+
+def _go_elsewhere(session: Session, server: str, loss: ServerLost) -> None:
+    """Let the next ``acquire`` avoid this server. Raises ``loss`` when the command has had its time."""
+    session.avoid = (session.service.snapshot.number, server)
     if asyncio.get_running_loop().time() >= session.deadline:
         raise loss
 
@@ -113,7 +123,7 @@ async def _acquire_prepared(session: Session, statement: PreparedStatement) -> t
         try:
             return backend, await prepare_again(session, backend, statement)
         except ServerLost as error:
-            _check_deadline(session, error)
+            _go_elsewhere(session, backend.server, error)
 
 
 async def prepare_again(session: Session, backend: Backend, statement: PreparedStatement) -> BackendStatement:
@@ -126,7 +136,7 @@ async def prepare_again(session: Session, backend: Backend, statement: PreparedS
     if moved:
         await _change_database(session, backend, statement.database)
     try:
-        await backend.call(statement.payload, PREPARE, session.service.config.connect_timeout)
+        await _prepare_on(backend, statement.payload, session.service.config.connect_timeout)
         parameters, target = backend.tracker.parameters, BackendStatement(backend.tracker.statement_id)
     finally:
         if moved and not backend.closed:

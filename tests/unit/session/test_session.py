@@ -778,3 +778,46 @@ async def test_a_begin_that_fails_within_a_transaction_forgets_nothing_of_it(ben
     await lose_with(b, "n1", "n2")
     reply = await client.ask("COMMIT")
     assert not is_ok(reply) or b.fleet.committed == [1, 2]
+
+
+@virtual
+async def test_a_replay_that_no_server_takes_ends_the_transaction_for_good(bench: MakeBench) -> None:
+    b = bench("n1", "n2", failover_timeout=2.0)
+    client = b.client()
+    await client.ask("BEGIN")
+    await client.ask("INSERT INTO t VALUES (1)")
+    b.fleet["n1"].kill()
+    b.publish(n1=Role.DOWN, n2=Role.REPLICA)
+    client.send(query("INSERT INTO t VALUES (2)"))
+    await settle(3)
+    code, text = error_in(client.take())
+    assert code == 1213
+    assert "No server took this statement within 2s" in text
+    b.publish(n2=Role.PRIMARY)
+    assert is_ok(await client.ask("INSERT INTO t VALUES (3)"))
+    assert b.fleet.committed == [3]
+
+
+@virtual
+async def test_a_server_that_is_not_ready_for_settings_is_passed_over(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("SET @a = 1")
+    first = next(name for name, server in b.fleet.servers.items() if server.log)
+    other = "n3" if first == "n2" else "n2"
+    b.fleet[other].script = lambda connection, payload: err(1047, "WSREP has not yet prepared node")
+    b.publish(**{first: Role.DOWN})
+    assert await client.where() == "n1"
+
+
+@pytest.mark.parametrize("code", [c.COM_STMT_PREPARE, c.COM_STMT_EXECUTE])
+@virtual
+async def test_a_server_that_is_not_ready_to_prepare_is_passed_over(bench: MakeBench, code: int) -> None:
+    b = bench("n1", "n2")
+    client = b.client()
+    b.fleet["n2"].script = lambda connection, payload: (
+        err(1047, "WSREP has not yet prepared node") if payload[0] == code else None
+    )
+    assert packets(await client.run(command(c.COM_STMT_PREPARE, b"SELECT 1")))[0][0] == c.OK
+    body = (1).to_bytes(4, "little") + b"\x00" + (1).to_bytes(4, "little")
+    assert packets(await client.run(command(c.COM_STMT_EXECUTE, body)))[2][1:] == b"n1"
