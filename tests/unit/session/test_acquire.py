@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sqlproxy.errors import ServerError
 from sqlproxy.topology.model import Role
-from tests.support.fakes import Bench, error_in, is_ok, query, settle
+from tests.support.fakes import Bench, error_in, is_ok, packets, query, settle
 from tests.support.virtualtime import virtual
 
 MakeBench = Callable[..., Bench]
@@ -186,3 +186,21 @@ async def test_a_query_killed_while_settings_are_replayed_takes_that_connection_
     b.fleet["n1"].script = None
     assert is_ok(await client.ask("INSERT INTO t VALUES (2)"))
     assert b.fleet.committed == [2]
+
+
+@virtual
+async def test_a_read_that_waits_for_replication_moves_when_its_server_leaves_use(bench: MakeBench) -> None:
+    b = bench("n1", "n2", "n3")
+    client = b.client()
+    for name in ("n2", "n3"):
+        b.fleet[name].script = lambda connection, payload: b"" if b"wsrep_sync_wait" in payload else None
+    await client.ask("INSERT INTO t VALUES (1)")
+    client.send(query("SELECT 1"))
+    await settle(0.1)
+    (waiting,) = [name for name in ("n2", "n3") if b.fleet[name].live]
+    other = "n3" if waiting == "n2" else "n2"
+    b.fleet[other].script = None
+    b.publish(**{waiting: Role.DONOR})
+    await settle(0.1)
+    assert packets(client.take())[2][1:].decode() == other
+    assert not b.fleet[waiting].live
