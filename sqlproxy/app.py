@@ -17,6 +17,7 @@ from sqlproxy.session.registry import Registry
 from sqlproxy.session.service import Service, restricted, router_for
 from sqlproxy.sql.bits import describe
 from sqlproxy.sql.classify import classify, explain
+from sqlproxy.sql.generations import generations_of
 from sqlproxy.topology.model import AdminState, Snapshot
 from sqlproxy.topology.publisher import Publisher
 
@@ -130,12 +131,13 @@ def explain_route(
     config: ServiceConfig, snapshot: Snapshot, loads: Mapping[str, Load], sql: bytes, in_transaction: bool
 ) -> dict[str, object]:
     """Where a service would send a statement of a fresh session, and every rule that decides it."""
-    mask = classify(sql)
     if config.servers:
         snapshot = restricted(snapshot, frozenset(config.servers))
+    mode = generations_of(view.version for view in snapshot.servers if view.version)
+    mask = classify(sql, 0, mode)
     context = RouteContext(transaction=snapshot.primary or "") if in_transaction else RouteContext()
     decision = router_for(config).route(mask, context, snapshot, loads)
-    rules = explain(sql)
+    rules = explain(sql, 0, mode)
     hint = HintStack().take(0, mask, sql, 0, 0)
     if hint is not None and config.router == "readwritesplit":
         decision, ignored = redirect(hint, decision, mask, context, snapshot, loads)

@@ -19,6 +19,7 @@ from sqlproxy.routing.readconn import ReadConn
 from sqlproxy.routing.readwritesplit import ReadWriteSplit
 from sqlproxy.session.registry import Registry
 from sqlproxy.session.stats import ServerStats, ServiceStats
+from sqlproxy.sql.generations import generations_of
 from sqlproxy.topology.model import Server, Snapshot
 from sqlproxy.topology.publisher import Publisher
 from sqlproxy.wire.constants import (
@@ -109,6 +110,7 @@ class Service:
         self.tls = tls
         self.rsa_key = rsa_key
         self.snapshot = Snapshot(0, 0.0)
+        self.generations = generations_of(())  # of its servers, for reading statements
         self._stale_after = stale_after
         self._publisher = publisher
         self._changed = asyncio.Event()
@@ -177,6 +179,7 @@ class Service:
 
     def _on_snapshot(self, snapshot: Snapshot, previous: Snapshot) -> None:
         self.snapshot = self._restrict(snapshot)
+        self.generations = generations_of(view.version for view in self.snapshot.servers if view.version)
         event, self._changed = self._changed, asyncio.Event()
         event.set()
         unusable = {view.name for view in self.snapshot.servers if not view.usable}

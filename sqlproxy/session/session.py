@@ -33,6 +33,7 @@ from sqlproxy.sql.bits import (
     EXECUTE_TEXT,
     HINT,
     KILL,
+    MODE_SERVERS,
     TARGETS,
     UNKNOWN,
     WRITE,
@@ -74,7 +75,7 @@ class Session:
         self.client = client
         self.number = number
         self.login = login
-        self.state = SessionState(login.database, service.config.max_session_history, multibyte)
+        self.state = SessionState(login.database, service.config.max_session_history, multibyte, service.generations)
         self.backends: dict[str, Backend] = {}
         self.busy = False
         self.waiting = ""  # what a slow path waits for
@@ -488,6 +489,7 @@ class Session:
 
     def on_snapshot(self, lost: dict[str, str]) -> None:
         """Give up connections to servers that are lost; leave those to be left as soon as work there ends."""
+        self.state.mode = self.state.mode & ~MODE_SERVERS | self.service.generations
         for server in lost.keys() & self.backends.keys():
             self.backends[server].abort(lost[server])
         if self.service.leaving and not self.busy:
@@ -641,7 +643,8 @@ class Session:
         for backend in tuple(self.backends.values()):
             self._drop(backend)
         self.login = login
-        self.state = SessionState(login.database, self.service.config.max_session_history, multibyte)
+        service = self.service
+        self.state = SessionState(login.database, service.config.max_session_history, multibyte, service.generations)
         self.log.clear()
         self.hints.clear()
         self.follow_hints()

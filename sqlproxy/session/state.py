@@ -26,6 +26,7 @@ from sqlproxy.sql.bits import (
     MODE_ANSI_QUOTES,
     MODE_MULTIBYTE,
     MODE_NO_BACKSLASH_ESCAPES,
+    MODE_SERVERS,
     MULTI,
     NEXT_TRX,
     PREPARE_TEXT,
@@ -97,13 +98,16 @@ def _context(server: str, status: int) -> RouteContext:
 
 
 class SessionState:
-    """One session's knowledge. ``context`` is what routing looks at; ``mode`` how the lexer reads text."""
+    """One session's knowledge. ``context`` is what routing looks at; ``mode`` how the lexer reads text.
 
-    def __init__(self, database: bytes, max_history: int, multibyte: bool = False) -> None:
+    ``servers`` are the MODE_ bits of the servers it may use, see ``sql.generations``.
+    """
+
+    def __init__(self, database: bytes, max_history: int, multibyte: bool = False, servers: int = 0) -> None:
         self.database = database
         self.max_history = max_history
         self.context = RouteContext()
-        self.mode = MODE_MULTIBYTE if multibyte else 0
+        self.mode = servers | (MODE_MULTIBYTE if multibyte else 0)
         self.status = SERVER_STATUS_AUTOCOMMIT  # the telling bits of the newest status flags
         self.history = History()
         self.pins: dict[str, str] = {}  # what → sentence
@@ -205,7 +209,7 @@ class SessionState:
         self.last_prepared = 0
         self.next_transaction = b""
         self._text_statements.clear()
-        self.mode &= MODE_MULTIBYTE
+        self.mode &= MODE_MULTIBYTE | MODE_SERVERS
         self._refresh(self.context.last)
 
     def _refresh(self, server: str) -> None:
@@ -223,7 +227,7 @@ class SessionState:
 
     def _follow_modes(self, status: int) -> None:
         """MariaDB tells both modes in its status flags, MySQL only NO_BACKSLASH_ESCAPES."""
-        mode = self.mode & (MODE_MULTIBYTE | MODE_ANSI_QUOTES)
+        mode = self.mode & (MODE_MULTIBYTE | MODE_ANSI_QUOTES | MODE_SERVERS)
         if status & SERVER_STATUS_NO_BACKSLASH_ESCAPES:
             mode |= MODE_NO_BACKSLASH_ESCAPES
         if status & SERVER_STATUS_ANSI_QUOTES:

@@ -10,6 +10,13 @@ from typing import Final
 MODE_ANSI_QUOTES: Final = 1  # sql_mode ANSI_QUOTES: "x" is an identifier
 MODE_NO_BACKSLASH_ESCAPES: Final = 2  # sql_mode NO_BACKSLASH_ESCAPES: \ is an ordinary character
 MODE_MULTIBYTE: Final = 4  # big5, cp932, gb18030, gbk, sjis: a trail byte may look like \ or `
+# The servers that may be asked: what one of them has no built-in function for may be a stored one there.
+MODE_MARIADB_10_6: Final = 8  # 10.6 and later
+MODE_MARIADB_10_11: Final = 16
+MODE_MARIADB_11_8: Final = 32
+MODE_MYSQL_8: Final = 64
+MODE_MYSQL_9: Final = 128
+MODE_SERVERS: Final = 0xF8  # all of these
 
 # Target: exactly one is set.
 READ: Final = 1 << 0  # any synced server

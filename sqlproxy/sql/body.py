@@ -55,11 +55,15 @@ from sqlproxy.sql.words import (
 ACTION_OF = words.ACTION_OF
 CALL_MASKS = words.CALL_MASKS
 COMPUTES = words.COMPUTES
+LACKED_BY = words.LACKED_BY
 NEEDS_NO_SPACE = words.NEEDS_NO_SPACE
 VARIABLE_MASKS = words.VARIABLE_MASKS
 
 W_ANALYSE = NUMBER_OF["analyse"]
+W_FROM = NUMBER_OF["from"]
 W_GLOBAL = NUMBER_OF["global"]
+W_JOIN = NUMBER_OF["join"]
+W_JSON_TABLE = NUMBER_OF["json_table"]
 W_LOCAL = NUMBER_OF["local"]
 W_SESSION = NUMBER_OF["session"]
 
@@ -169,7 +173,7 @@ class Body(Lexer):
         if COMPUTES[word]:
             self.computed = True
         mask = CALL_MASKS[word]
-        if NEEDS_NO_SPACE[word] and self.start != self.last_stop:
+        if LACKED_BY[word] & self.mode or (NEEDS_NO_SPACE[word] and self.start != self.last_stop):
             mask = WRITE | UNSAFE_FUNCTION
         if not mask & UNSAFE_FUNCTION:
             self.mask |= mask
@@ -184,11 +188,16 @@ class Body(Lexer):
         self.mask |= WRITE | UNSAFE_FUNCTION
 
     def _is_column_list(self) -> bool:
-        """A name that follows AS or an operand is an alias: ``AS t (a, b)``, ``(…) t (a, b)``, ``'$' COLUMNS (…)``."""
+        """A name that follows AS or an operand is an alias: ``AS t (a, b)``, ``(…) t (a, b)``, ``'$' COLUMNS (…)``.
+
+        JSON_TABLE behind FROM or JOIN is a table, also where a function of that name may be stored.
+        """
         kind = self.prior_kind
         if kind in (RIGHT, STRING, NUMBER):
             return True
         action = ACTION_OF[self.prior_word]
+        if self.last_word == W_JSON_TABLE:
+            return self.prior_word == W_FROM or self.prior_word == W_JOIN
         return action == AS or (action == PROCEDURE and self.last_word == W_ANALYSE)
 
     def _act(self, action: int) -> None:

@@ -1,13 +1,14 @@
 """Which functions may run on a replica, and what calling the others means.
 
-Holds all of ``information_schema.SQL_FUNCTIONS`` of MariaDB 10.11 (compared with a server), what its grammar knows as
-keywords, and functions of MariaDB 11 and MySQL 8 and 9 (not yet compared with those servers or their manuals).
+Holds all of ``information_schema.SQL_FUNCTIONS`` of MariaDB 10.11, what its grammar knows as keywords, and functions
+of MariaDB 11 and MySQL 8 and 9. Which of them a server lacks is in ``sqlproxy.sql.generations``.
 Left out are plain names that only old servers know and people give to stored functions
 (DISTANCE, X, AREA, CONTAINS: MySQL 5.7; TO_DATE, TRUNC: MariaDB 12). A function that stands in neither table may
 be stored or loadable and may write: it runs on the primary.
 
-Known limit: the table is one for all servers. A name that only MySQL has (UUID_TO_BIN, REGEXP_LIKE, ANY_VALUE …) can be
-a stored function on MariaDB, and there an unqualified call of it is taken for the built-in one.
+Known limit: MariaDB takes POINT for the built-in function with two arguments only, LINESTRING and its kind with one or
+more, and JSON_TABLE only where a table may stand. With others it calls stored functions of these names, and here that
+is taken for the built-in one: POINT(1), EXTRACT(YEAR FROM JSON_TABLE(1)).
 """
 
 from typing import Final
@@ -128,13 +129,14 @@ SPECIAL: Final = {
 }
 
 _NO_SPACE = """
-adddate bit_and bit_or bit_xor cast count curdate curtime date_add date_sub extract group_concat max mid min now
-position session_user std stddev stddev_pop stddev_samp subdate substr substring sum sysdate system_user trim
-variance var_pop var_samp
+adddate bit_and bit_or bit_xor cast count cume_dist curdate curtime date_add date_sub dense_rank extract first_value
+group_concat json_arrayagg json_duality_object json_objectagg json_table lag lead max median mid min now nth_value
+ntile percent_rank percentile_cont percentile_disc position rank session_user st_collect std stddev stddev_pop
+stddev_samp subdate substr substring sum sysdate system_user trim trim_oracle variance var_pop var_samp
 """
 
 # Known to the server only when "(" follows at once, unless IGNORE_SPACE (MySQL manual, "Function Name Parsing and
-# Resolution"); with a blank in between a stored function of that name would be called.
+# Resolution"); with a blank in between a stored function of that name would be called. Window functions: MariaDB.
 NO_SPACE: Final = frozenset(_NO_SPACE.split())
 
 _BARE = """

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from sqlproxy.sql import bits
 from sqlproxy.sql.bits import READ, SESSION, UNKNOWN, UNSAFE_FUNCTION, WRITE
 from sqlproxy.sql.functions import BARE, NO_SPACE, PAREN_KEYWORDS, READ_ONLY, SPECIAL, VARIABLES
+from sqlproxy.sql.generations import LACKED_BY as LACKING
 from sqlproxy.sql.keywords import RESERVED
 
 # How a statement goes on after its first word.
@@ -230,6 +231,7 @@ ACTION_OF = by_number(ACTIONS.get(word, 0) for word in WORDS)
 COMPUTES = by_number(word not in PAREN_KEYWORDS for word in WORDS)
 IS_RESERVED = by_number(word in RESERVED for word in WORDS)
 NEEDS_NO_SPACE = by_number(word in NO_SPACE for word in WORDS)
+LACKED_BY = by_number(LACKING.get(word, 0) for word in WORDS)
 
 
 def _fold(word: str) -> bytes:
