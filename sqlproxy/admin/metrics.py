@@ -36,6 +36,7 @@ _SERVICE_COUNTERS = {
     "unknown_statements": ("sqlproxy_service_unknown_statements", "Statements not understood, sent to the primary."),
     "reads_retried": ("sqlproxy_service_reads_retried", "Reads run again on another server."),
     "primary_waits": ("sqlproxy_service_primary_waits", "Statements that had to wait for a primary."),
+    "outcomes_decided": ("sqlproxy_service_outcomes_decided", "Commits without a reply that a commit token decided."),
     "outcomes_unknown": ("sqlproxy_service_outcomes_unknown", "Writes whose outcome the client was told is unknown."),
     "transactions_replayed": ("sqlproxy_service_transactions_replayed", "Transactions brought back on another server."),
     "replay_mismatches": ("sqlproxy_service_replay_mismatches", "Replays given up because an answer differed."),

@@ -45,7 +45,16 @@ from sqlproxy.sql.bits import (
     XA,
 )
 from sqlproxy.wire import codec
-from sqlproxy.wire.constants import COM_QUERY, ER_DUP_ENTRY, ER_LOCK_DEADLOCK, HEADER, OK, SERVER_STATUS_IN_TRANS
+from sqlproxy.wire.constants import (
+    COM_QUERY,
+    ER_CONNECTION_KILLED,
+    ER_DUP_ENTRY,
+    ER_LOCK_DEADLOCK,
+    ER_SERVER_SHUTDOWN,
+    HEADER,
+    OK,
+    SERVER_STATUS_IN_TRANS,
+)
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.response import QUERY
 
@@ -94,6 +103,7 @@ async def run(session: Session, mask: int, statement: Run) -> None:
     write = _Write(session, mask, statement)
     try:
         await (write.end_transaction() if session.state.in_transaction else write.single())
+        session.service.stats.outcomes_decided += write.in_doubt
     finally:
         session.in_doubt = False
 
@@ -131,6 +141,11 @@ class _Write:
         self._claim = claim_of(new_token())
         self._doubt = ""
         self._conflicts = 0
+
+    @property
+    def in_doubt(self) -> bool:
+        """A COMMIT was sent and not answered."""
+        return bool(self._doubt)
 
     # -- COMMIT of a transaction
 
@@ -171,11 +186,16 @@ class _Write:
             reply = await self._collect(backend)
         except ServerLost:
             session.take_loss()
-            session.state.lose_transaction()
-            session.log.clear()
-            session.answer_ok()
+        except ServerError as error:
+            if not failure.is_evidence(error.code, error.message.encode()):
+                raise
+            session.give_up(backend)
+        else:
+            self._answer(backend, reply)
             return
-        self._answer(backend, reply)
+        session.state.lose_transaction()
+        session.log.clear()
+        session.answer_ok()
 
     async def _bring_back(self, why: str) -> Backend | None:
         """The transaction, open again with its token; None when it is answered: it was committed before."""
@@ -288,9 +308,10 @@ class _Write:
             session.service.stats.conflicts_retried += 1
             return f"a conflict on {backend.server} rolled it back"
         outcome = failure.after_error(error.code, text, self._mask, in_transaction=False, pinned=False)
-        if outcome is Outcome.FORWARD:
+        ended = error.code in (ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED)
+        if outcome is Outcome.FORWARD and not ended:
             return ""
-        if failure.is_doubtful(error.code, text):
+        if ended or failure.is_doubtful(error.code, text):
             self._note_doubt(step, error.message)
         session.give_up(backend)
         return f"server {backend.server} was lost ({error.message})"

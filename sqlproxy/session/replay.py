@@ -104,7 +104,7 @@ async def _once(session: Session, claim: bytes) -> None:
 async def _take(session: Session, backend: Backend, claim: bytes) -> None:
     """Write the commit token. Raises AlreadyCommitted, or ServerLost for what is worth another attempt."""
     try:
-        await backend.call(bytes((COM_QUERY,)) + claim, QUERY, 1e8)
+        await backend.call(bytes((COM_QUERY,)) + claim, QUERY, session.service.config.transaction_replay_timeout)
     except ServerError as error:
         if error.code == ER_DUP_ENTRY:
             raise AlreadyCommitted(backend.server) from None

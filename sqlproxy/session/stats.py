@@ -47,6 +47,7 @@ class ServiceStats:
         "conflicts_retried",
         "hints_ignored",
         "logins_failed",
+        "outcomes_decided",
         "outcomes_unknown",
         "primary_waits",
         "reads_retried",
@@ -69,6 +70,7 @@ class ServiceStats:
         self.unknown_statements = 0  # not understood, so sent to the primary
         self.reads_retried = 0
         self.primary_waits = 0  # statements that had to wait for a primary
+        self.outcomes_decided = 0  # would have been unknown but for their commit token
         self.outcomes_unknown = 0
         self.transactions_lost = 0
         self.transactions_replayed = 0

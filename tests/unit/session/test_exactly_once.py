@@ -131,6 +131,7 @@ async def test_an_autocommit_write_survives_its_server_wherever_it_is_lost(bench
     assert await client.ask("INSERT INTO t VALUES (1)") == ok()
     assert b.fleet.committed == [1]
     assert b.service.stats.outcomes_unknown == 0
+    assert b.service.stats.outcomes_decided == (lost in ("commit", "committed"))
     assert is_ok(await client.ask("INSERT INTO t VALUES (2)"))
     assert b.fleet.committed == [1, 2]
 
@@ -273,6 +274,29 @@ async def test_a_transaction_that_only_read_needs_no_token(bench: MakeBench) -> 
     assert is_ok(await client.ask("COMMIT"))
     assert "TOKEN" not in plain(b.fleet["n1"].texts)
     assert not client.session.state.in_transaction
+
+
+@pytest.mark.parametrize(("code", "text"), [(1047, "WSREP has not yet prepared node"), (1053, "Server shutdown")])
+@virtual
+async def test_a_commit_refused_by_a_server_that_ends_is_done_on_another(
+    bench: MakeBench, code: int, text: str
+) -> None:
+    b = bench(exactly_once=True)
+    tokens = Tokens(b)
+    client = b.client()
+
+    def script(connection: Connection, payload: bytes) -> bytes | None:
+        if payload[1:] != b"COMMIT":
+            return tokens.script(connection, payload)
+        b.publish(n1=Role.DOWN, n2=Role.PRIMARY)
+        return err(code, text, "08S01")
+
+    b.fleet["n1"].script = script
+    assert is_ok(await client.ask("INSERT INTO t VALUES (1)"))
+    assert b.fleet.committed == [1]
+    b.publish(n1=Role.PRIMARY, n2=Role.REPLICA)
+    for statement in ("BEGIN", "SELECT 1", "COMMIT"):
+        assert packets(await client.ask(statement))[0][0] != c.ERR
 
 
 @virtual
