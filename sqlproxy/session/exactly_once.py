@@ -25,7 +25,7 @@ from sqlproxy.session.acquire import LossTold, acquire
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.failure import Outcome
 from sqlproxy.session.prepared import execute_on, long_data_on, reply_kind, statement_id
-from sqlproxy.session.replay import AlreadyCommitted
+from sqlproxy.session.replay import LEADING, AlreadyCommitted
 from sqlproxy.session.statements import prepare_again
 from sqlproxy.sql.bits import (
     BEGIN,
@@ -82,8 +82,7 @@ _MORE_THAN_ONE: Final = (
     | USER_LOCK
     | XA
 )
-_SPACE: Final = rb"(?:\s|/\*(?![!M]).*?\*/)*"
-_DML: Final = re.compile(_SPACE + rb"(?:insert|update|delete|replace)\b", re.IGNORECASE | re.DOTALL)
+_DML: Final = re.compile(LEADING + rb"(?:insert|update|delete|replace)\b", re.IGNORECASE | re.DOTALL)
 _RETURNING: Final = re.compile(rb"\breturning\b", re.IGNORECASE)
 
 

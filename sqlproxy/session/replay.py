@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("sqlproxy.session")
 
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
-_INSERT: Final = re.compile(rb"\s*(insert|replace)\b", re.IGNORECASE)
+# Space and ordinary comments before a statement's first word; possessive, or hostile comments would take for ever.
+LEADING: Final = rb"(?>\s+|/\*(?!!|M!).*?\*/|#[^\n]*\n|--\s[^\n]*\n)*+"
+_INSERT: Final = re.compile(LEADING + rb"(insert|replace)\b", re.IGNORECASE | re.DOTALL)
 _NOT_SERVING: Final = (ER_SERVER_SHUTDOWN, ER_UNKNOWN_COM_ERROR)
 _TRY_AGAIN: Final = (ER_LOCK_DEADLOCK, ER_LOCK_WAIT_TIMEOUT, *_NOT_SERVING)
 # How much of an OK packet a checksum takes in, by the option's name.
