@@ -196,6 +196,7 @@ class ServiceConfig(_Section):
     max_waiting: int = Field(default=10_000, ge=1)  # statements that may wait for a server at one time
     login_timeout: Period = 10.0
     connect_timeout: Period = 5.0
+    connection_keepalive: Duration = 300.0  # an idle connection to a server is pinged after this; 0: never
     max_connections: int = Field(default=0, ge=0)
     max_allowed_packet: Size = 64 << 20
     max_session_history: int = Field(default=50, ge=1)

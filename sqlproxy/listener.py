@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from sqlproxy.config import ServiceConfig
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.session import client
+from sqlproxy.session.keepalive import keep_alive
 from sqlproxy.session.service import Service
 from sqlproxy.topology.model import Address
 
@@ -51,6 +52,8 @@ class Listener:
         """Begin to accept."""
         for _, sock in self._sockets:
             self._spawn(self._accept(sock))
+        if self.service.config.connection_keepalive:
+            self._spawn(keep_alive(self.service))
 
     async def stop(self) -> None:
         """Accept no more; logins under way are given up."""

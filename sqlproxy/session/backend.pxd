@@ -10,6 +10,7 @@ cdef class Backend:
     cdef public object thread_id
     cdef public long long applied
     cdef public long long synced
+    cdef public tuple idle
     cdef public dict statements
     cdef public bint closed
     cdef public str reason

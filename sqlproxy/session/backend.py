@@ -15,10 +15,10 @@ from sqlproxy.session.compressed import CompressedTransport
 from sqlproxy.session.prepared import BackendStatement
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.wire import codec
-from sqlproxy.wire.constants import COM_QUERY, COM_QUIT, COM_STMT_CLOSE, HEADER, SERVER_STATUS_AUTOCOMMIT
+from sqlproxy.wire.constants import COM_PING, COM_QUERY, COM_QUIT, COM_STMT_CLOSE, HEADER, SERVER_STATUS_AUTOCOMMIT
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.packets import parse_err
-from sqlproxy.wire.response import QUERY, ResponseTracker
+from sqlproxy.wire.response import QUERY, SINGLE, ResponseTracker
 from sqlproxy.wire.session_track import without_report
 
 TRACK = b"SET SESSION session_track_state_change=ON"
@@ -55,6 +55,7 @@ class Backend:
         self.thread_id = 0
         self.applied = 0
         self.synced = 0
+        self.idle = (0, 0.0)  # replies awaited so far, and since when (loop time) there was no further one
         self.statements: dict[int, BackendStatement] = {}
         self.closed = False
         self.reason = ""  # why it was given up
@@ -67,7 +68,7 @@ class Backend:
         self._waiter: asyncio.Future[bytes] | None = None
         self._packets: asyncio.Queue[bytes | None] | None = asyncio.Queue()  # only while logging in
         self._login_buffer = b""
-        self._starting = True  # the login, or the answer to ``track``, is not over
+        self._starting = True  # the login, or an answer that nobody awaits, is not over
         self._prelude: ResponseTracker | None = None
 
     # -- the data path
@@ -166,13 +167,23 @@ class Backend:
     def track(self) -> None:
         """Let the server report every change of session state; its answer is awaited by nobody and dropped."""
         if self.tracker.tracking:
-            self._prelude = ResponseTracker(self.tracker.deprecate_eof)
-            self._prelude.begin(QUERY)
-            self._starting = True
-            self._write(codec.packet(0, bytes((COM_QUERY,)) + TRACK))
+            self._ask_ahead(bytes((COM_QUERY,)) + TRACK, QUERY)
+
+    def ping(self) -> None:
+        """Show the server that this idle connection is in use; one that has not answered the last time is given up."""
+        if self._starting:
+            self.abort("no answer to a ping")
+        elif not self.closed and self.tracker.done:
+            self._ask_ahead(bytes((COM_PING,)), SINGLE)
+
+    def _ask_ahead(self, payload: bytes, kind: int) -> None:
+        self._prelude = ResponseTracker(self.tracker.deprecate_eof)
+        self._prelude.begin(kind)
+        self._starting = True
+        self._write(codec.packet(0, payload))
 
     def _start(self, chunk: bytes) -> bytes:
-        """Take what belongs to the login or to the answer to ``track``; what follows that is returned."""
+        """Take what belongs to the login or to an answer that nobody awaits; what follows that is returned."""
         prelude = self._prelude
         if prelude is None:
             self._login_data(chunk)

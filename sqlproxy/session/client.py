@@ -16,7 +16,7 @@ from sqlproxy.errors import NoServerAvailable, PacketTooLarge, ProtocolError, Sq
 from sqlproxy.session import login
 from sqlproxy.session.compressed import CompressedTransport
 from sqlproxy.session.skipping import Skipping
-from sqlproxy.session.sockets import close_quietly, read_exactly
+from sqlproxy.session.sockets import close_quietly, detect_silence, read_exactly
 from sqlproxy.wire import codec, proxy_protocol
 from sqlproxy.wire.constants import (
     CACHING_SHA2,
@@ -122,6 +122,8 @@ class Client:
         loop = asyncio.get_running_loop()
         protocol = cast(asyncio.Protocol, self)
         number = service.registry.next_id()
+        if self.address and service.config.connection_keepalive:
+            detect_silence(sock, service.config.connection_keepalive)
         balanced = login.may_announce(service, self.address)
         if not balanced:
             login.check_admission(service, self.address)

@@ -11,19 +11,22 @@ from sqlproxy.wire.compression import CompressedStream
 
 
 class CompressedTransport(asyncio.Transport, asyncio.Protocol):
-    """A transport for ``protocol`` and a protocol for ``transport``. ``on_error`` is told of frames that are none."""
+    """A transport for ``protocol`` and a protocol for ``transport``. ``on_error`` is told of frames that are none.
+
+    ``protocol`` may be any object with a protocol's methods: compiled ones inherit from none.
+    """
 
     def __init__(
         self,
         transport: asyncio.Transport,
-        protocol: asyncio.BaseProtocol,
+        protocol: Any,
         on_error: Callable[[ProtocolError], None],
         *,
         serving: bool,
     ) -> None:
         super().__init__()
         self._transport = transport
-        self._protocol: Any = protocol
+        self._protocol = protocol
         self._on_error = on_error
         self._stream = CompressedStream(serving=serving)
         transport.set_protocol(self)

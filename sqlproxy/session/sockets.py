@@ -23,6 +23,13 @@ async def read_exactly(sock: socket.socket, size: int) -> bytes | None:
     return b"".join(parts)
 
 
+def detect_silence(sock: socket.socket, after: float) -> None:
+    """Let the system find out, after so many seconds without a byte, whether a TCP peer is still there."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, min(max(round(after), 1), 32767))
+
+
 def close_quietly(sock: socket.socket | None) -> None:
     """Close a socket, whatever state it is in."""
     if sock is not None:

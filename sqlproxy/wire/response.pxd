@@ -18,6 +18,7 @@ cdef class ResponseTracker:
     cdef public object checksum
     cdef public object insert_id
     cdef public int counts
+    cdef public unsigned long long begun
     cdef public bint tracking
     cdef public bint changed
     cdef public bint special

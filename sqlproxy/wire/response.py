@@ -95,6 +95,7 @@ class ResponseTracker:
         self.checksum: Hash | None = None
         self.counts = 2  # of an OK packet the checksum takes in: 2 affected rows and insert id, 1 no insert id, 0 none
         self.insert_id = 0
+        self.begun = 0  # replies awaited so far
         self.tracking = False
         self.changed = False
         self.changes: list[bytes] = []
@@ -113,6 +114,7 @@ class ResponseTracker:
 
     def begin(self, kind: int) -> None:
         """A command was sent whose reply is of ``kind``."""
+        self.begun += 1
         self.error = 0
         self.first = -1
         self.rows = 0
