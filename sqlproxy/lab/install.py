@@ -122,6 +122,7 @@ def server_options(directory: Path, port: int, *, tls: bool) -> dict[str, str]:
     options = {
         "datadir": f"{directory}/data",
         "socket": f"{directory}/mysqld.sock",
+        "tmpdir": f"{directory}/tmp",  # its own: a server that starts removes every temporary table it finds there
         "pid-file": f"{directory}/mysqld.pid",
         "log-error": f"{directory}/error.log",
         "bind-address": "127.0.0.1",

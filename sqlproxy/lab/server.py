@@ -16,7 +16,7 @@ _SHUTDOWN_SECONDS = 30.0
 
 
 class LabServer:
-    """A mariadbd whose files live in one directory: data/, my.cnf, error.log, lab.pid and its socket."""
+    """A mariadbd whose files live in one directory: data/, tmp/, my.cnf, error.log, lab.pid and its socket."""
 
     def __init__(self, name: str, directory: Path, port: int) -> None:
         self.name = name
@@ -41,6 +41,7 @@ class LabServer:
         if len(str(self.socket).encode()) > _SOCKET_PATH_LIMIT:
             raise SqlproxyError(f"{self.socket} is too long for a unix socket: choose a shorter lab directory")
         install.make_directory(self.directory)
+        install.make_directory(self.directory / "tmp")
         install.write_options(self.options_file, options)
         if not self.data.exists():
             partial = self.directory / "data.partial"

@@ -39,6 +39,12 @@ def test_option_files_quote_values_and_keep_transfers_plain(tmp_path: Path) -> N
     assert (tmp_path / "my.cnf").read_text() == expected
 
 
+def test_servers_do_not_share_a_directory_for_temporary_tables(tmp_path: Path) -> None:
+    one, other = (install.server_options(tmp_path / name, 3306, tls=False)["tmpdir"] for name in ("n1", "n2"))
+    assert one == f"{tmp_path}/n1/tmp"
+    assert other == f"{tmp_path}/n2/tmp"
+
+
 def test_removing_keeps_what_the_lab_did_not_make(tmp_path: Path) -> None:
     lab = tmp_path / "lab"
     (lab / "n1").mkdir(parents=True)
