@@ -52,7 +52,7 @@ weekday weekofyear year yearweek
 
 _CONTROL = """
 benchmark cast coalesce coercibility collation convert current_role current_user database decode_histogram default if
-ifnull interval is_uuid isnull name_const nullif nvl nvl2 row schema schemas session_user sleep
+ifnull interval is_uuid isnull name_const nullif nvl nvl2 row schema session_user sleep
 sys_guid system_user user uuid uuid_short uuid_to_bin bin_to_uuid values version icu_version
 binlog_gtid_pos gtid_subset gtid_subtract master_gtid_wait master_pos_wait
 source_pos_wait wait_for_executed_gtid_set

@@ -75,7 +75,7 @@ _SINCE_MYSQL: Final = (((9,), MODE_MYSQL_9), ((8,), MODE_MYSQL_8))
 
 
 def generation_of(version: str) -> int:
-    """The MODE_ bit of a server's version, as its greeting gives it; MODE_SERVERS, the strictest, if it is not known."""
+    """The MODE_ bit of a server's version as its greeting gives it; MODE_SERVERS, the strictest, if it is not known."""
     numbers = []
     for part in version.removeprefix("5.5.5-").split("-")[0].split("."):
         if not part.isdigit():
