@@ -193,6 +193,7 @@ class GaleraLab:
         maker.kill()  # left behind by an up that was interrupted
         install.remove_directory(maker.directory)
         install.make_directory(maker.directory)
+        install.make_directory(maker.directory / "tmp")
         install.install_data(maker.data)
         install.write_options(maker.options_file, maker.options(fast=True, tls=False))
         maker.start_in([])
