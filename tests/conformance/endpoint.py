@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -113,7 +114,8 @@ def _lab(topology: str, directory: Path) -> GaleraLab | SingleServer:
 
 def _free_block() -> int:
     """The first port of twenty that nobody uses; Galera's are 6000 below."""
-    for base in _PORTS:
+    first = os.getpid() % len(_PORTS)  # two runs that begin together shall not choose the same
+    for base in (*_PORTS[first:], *_PORTS[:first]):
         try:
             for port in range(base, base + 20):
                 refuse_used_port(port, "a port for conformance tests")
