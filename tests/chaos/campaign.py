@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlproxy.config import COMMIT_TOKENS
 from tests.chaos import load as l
 from tests.chaos.cluster import Cluster
-from tests.chaos.disk import mount_memory
+from tests.chaos.disk import mount_memory, unmount
 from tests.chaos.faults import Fault
 from tests.chaos.load import Load
 from tests.chaos.world import World, config
@@ -195,6 +195,7 @@ def campaign(service: str, exactly_once: bool, tell: Callable[[Episode], None]) 
         if proxy is not None:
             proxy.stop()
         cluster.down(purge=False)
+        unmount([*(cluster.directory / name for name in cluster.members), cluster.directory])
         shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,13 @@ def mount_memory(directory: Path, megabytes: int) -> None:
     """Put a file system of its own, in memory, at a directory; private to this mount namespace."""
     directory.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}M,mode=0755", "chaos", str(directory)], check=True)
+
+
+def unmount(directories: Sequence[Path]) -> None:
+    """Take the file systems away again, in this order; one that was never mounted is left alone."""
+    for directory in directories:
+        if directory.is_mount():
+            subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
 @contextmanager
