@@ -21,6 +21,7 @@ from sqlproxy.errors import SqlproxyError
 from sqlproxy.monitor.base import Flavour
 from sqlproxy.topology.model import NodeReport, Server, ServerTLS
 from sqlproxy.wire import constants
+from sqlproxy.wire.handshake import Greeting
 
 ER_ACCESS_DENIED, ER_UNKNOWN_SYSTEM_VARIABLE, CR_CONN_HOST_ERROR, CR_SERVER_LOST = 1045, 1193, 2003, 2013
 PROGRAM_NAME = "sqlproxy monitor"
@@ -39,9 +40,16 @@ class _Connection(aiomysql.Connection):  # type: ignore[misc]
     def __init__(self, *, tls_required: bool, **options: Any) -> None:
         super().__init__(**options)
         self._tls_required = tls_required
+        self._greeted = b""
+
+    async def _read_packet(self, *arguments: Any) -> Any:
+        packet = await super()._read_packet(*arguments)
+        self._greeted = self._greeted or packet.get_all_data()
+        return packet
 
     async def _get_server_information(self) -> None:
         await super()._get_server_information()
+        self.server_capabilities = Greeting.parse(self._greeted).all_capabilities
         offered = bool(self.server_capabilities & constants.CLIENT_SSL)
         if self._tls_required and not offered:
             raise ProbeError("the server offers no TLS, which its tls mode requires")

@@ -30,7 +30,7 @@ from sqlproxy.wire.constants import (
     SERVER_STATUS_AUTOCOMMIT,
 )
 from sqlproxy.wire.framing import PacketReader
-from sqlproxy.wire.handshake import ChangeUser, Greeting, HandshakeResponse, is_ssl_request, new_scramble
+from sqlproxy.wire.handshake import ChangeUser, Greeting, HandshakeResponse, is_ssl_request, new_scramble, split
 from sqlproxy.wire.packets import err_packet, ok_packet
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Client:
                 "Connections using insecure transport are prohibited: this service requires TLS",
                 code=ER_SECURE_TRANSPORT_REQUIRED,
             )
-        self.capabilities = response.capabilities & greeting.capabilities
+        self.capabilities = response.all_capabilities & greeting.all_capabilities
         session = await login.begin_session(self, response, number)
         if self.closing:
             session.close()
@@ -164,7 +164,8 @@ class Client:
             capabilities |= CLIENT_COMPRESS
         self.scramble = new_scramble()
         self.plugin = NATIVE if b"mariadb" in version.lower() else CACHING_SHA2
-        return Greeting(version, number, self.scramble, capabilities, 0, collation, auth_plugin=self.plugin)
+        low, high = split(capabilities)
+        return Greeting(version, number, self.scramble, low, high, collation, auth_plugin=self.plugin)
 
     async def _announced(self, sock: socket.socket, allowed: bool) -> bytes:
         """Take in a PROXY protocol header, if there is one; the first bytes after it."""

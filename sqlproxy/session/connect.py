@@ -30,11 +30,18 @@ from sqlproxy.wire.constants import (
     CLIENT_SSL,
     CLIENT_TRANSACTIONS,
     HEADER,
+    MARIADB_CLIENT_EXTENDED_METADATA,
+    MARIADB_CLIENT_STMT_BULK_OPERATIONS,
 )
-from sqlproxy.wire.handshake import Greeting, HandshakeResponse
+from sqlproxy.wire.handshake import Greeting, HandshakeResponse, split
 
 # These change what replies look like, so both legs must have them alike.
-MUST_AGREE: Final = CLIENT_DEPRECATE_EOF | CLIENT_SESSION_TRACK  # reports a client did not ask for are taken out
+MUST_AGREE: Final = (
+    CLIENT_DEPRECATE_EOF
+    | CLIENT_SESSION_TRACK  # reports a client did not ask for are taken out
+    | MARIADB_CLIENT_STMT_BULK_OPERATIONS
+    | MARIADB_CLIENT_EXTENDED_METADATA
+)
 _ALWAYS: Final = (
     CLIENT_LONG_PASSWORD | CLIENT_PROTOCOL_41 | CLIENT_SECURE_CONNECTION | CLIENT_PLUGIN_AUTH | CLIENT_TRANSACTIONS
 )
@@ -134,22 +141,25 @@ async def _log_in(server: Server, backend: Backend, sock: socket.socket, login: 
     context = _tls_context(server, greeting, login.tls)
     if context is not None:
         seq += 1
-        head = HandshakeResponse(capabilities | CLIENT_SSL, b"", collation=login.collation).head()
-        await loop.sock_sendall(sock, codec.packet(seq, head))
         capabilities |= CLIENT_SSL
+        low, high = split(capabilities)
+        head = HandshakeResponse(low, b"", collation=login.collation, mariadb_capabilities=high).head()
+        await loop.sock_sendall(sock, codec.packet(seq, head))
         await loop.create_connection(lambda: protocol, sock=sock, ssl=context, server_hostname=server.address.host)
     else:
         await loop.create_connection(lambda: protocol, sock=sock)
     auth = ClientAuth(login.credentials, server=server.name, secure=context is not None or bool(server.address.path))
     plugin, answer = auth.response(greeting.auth_plugin, greeting.scramble)
+    low, high = split(capabilities)
     response = HandshakeResponse(
-        capabilities,
+        low,
         login.credentials.username,
         answer,
         login.database or None,
         plugin,
         login.attrs,
         collation=login.collation,
+        mariadb_capabilities=high,
     )
     backend.write(codec.packet(seq + 1, response.encode()))
     await _finish(backend, auth, seq + 1)
@@ -179,10 +189,11 @@ async def _first_packet(server: Server, sock: socket.socket) -> tuple[int, bytes
 
 
 def _capabilities(server: Server, greeting: Greeting, login: Login) -> int:
-    missing = login.capabilities & MUST_AGREE & ~greeting.capabilities
+    offered = greeting.all_capabilities
+    missing = login.capabilities & MUST_AGREE & ~offered
     if missing:
         raise ServerError(f"server {server.name} lacks protocol capabilities 0x{missing:x} that the client was offered")
-    capabilities = (login.capabilities & ~_PER_LEG | _ALWAYS) & greeting.capabilities
+    capabilities = (login.capabilities & ~_PER_LEG | _ALWAYS) & offered
     capabilities |= greeting.capabilities & (CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA | CLIENT_SESSION_TRACK)
     if server.compression:
         capabilities |= greeting.capabilities & CLIENT_COMPRESS

@@ -163,6 +163,7 @@ _HANDLERS: Final[dict[int, Callable[[Session, bytes], Awaitable[None]]]] = {
     c.COM_PROCESS_KILL: killing.process_kill,
     c.COM_STMT_PREPARE: statements.prepare,
     c.COM_STMT_EXECUTE: _execute,
+    c.COM_STMT_BULK_EXECUTE: statements.execute,
     c.COM_STMT_FETCH: statements.fetch,
     c.COM_STMT_RESET: statements.reset,
     c.COM_STMT_CLOSE: statements.close,

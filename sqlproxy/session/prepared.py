@@ -12,7 +12,7 @@ from __future__ import annotations
 from sqlproxy.errors import ProtocolError
 from sqlproxy.routing.hints import Hint
 from sqlproxy.wire import codec
-from sqlproxy.wire.constants import HEADER
+from sqlproxy.wire.constants import COM_STMT_BULK_EXECUTE, HEADER
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.response import CURSOR, QUERY
 
@@ -20,6 +20,8 @@ LAST_PREPARED = 0xFFFFFFFF  # MariaDB: the statement prepared last
 _ID = 1  # offset of the id in a payload
 _AFTER_ID = 5
 _BITMAP = 10  # id, flags (1), iteration count (4)
+_BULK_HEAD = 7  # command, id, flags
+_SEND_TYPES = 128
 LONG_DATA_HEAD = 7  # command, id, parameter number
 
 
@@ -138,6 +140,28 @@ def _with_types(statement: PreparedStatement, target: BackendStatement, payload:
         + payload[flag + 1 :]
     )
     return codec.packet(0, whole)
+
+
+def bulk_on(statement: PreparedStatement, target: BackendStatement, command: bytes) -> bytes:
+    """The COM_STMT_BULK_EXECUTE for a backend, as ``execute_on``: 2 bytes of flags, types if these say so, rows."""
+    payload = payload_of(command)
+    flags = int.from_bytes(payload[_AFTER_ID:_BULK_HEAD], "little")
+    size = 2 * statement.parameters
+    if len(payload) < _BULK_HEAD + (size if flags & _SEND_TYPES else 0):
+        raise ProtocolError("malformed packet: COM_STMT_BULK_EXECUTE without its parameters")
+    types, rows = statement.types, payload[_BULK_HEAD:]
+    if flags & _SEND_TYPES:
+        types, rows = rows[:size], rows[size:]
+    statement.types = target.types = types
+    head = payload[:_ID] + target.number.to_bytes(4, "little") + (flags | _SEND_TYPES).to_bytes(2, "little")
+    return codec.packet(0, head + types + rows)
+
+
+def packet_on(statement: PreparedStatement, target: BackendStatement, command: bytes) -> bytes:
+    """The packet that executes a statement on a backend, whichever of the two commands it is."""
+    if command[HEADER] == COM_STMT_BULK_EXECUTE:
+        return bulk_on(statement, target, command)
+    return execute_on(statement, target, command)
 
 
 def long_data_on(target: BackendStatement, payload: bytes) -> bytes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sqlproxy.errors import ServerError, ServerLost, SqlproxyError
 from sqlproxy.session import acquire, statements
 from sqlproxy.session.backend import Backend
-from sqlproxy.session.prepared import execute_on, long_data_on
+from sqlproxy.session.prepared import long_data_on, packet_on
 from sqlproxy.session.transaction import Step
 from sqlproxy.sql.bits import BEGIN, BEGIN_READ_ONLY
 from sqlproxy.wire.constants import (
@@ -146,7 +146,7 @@ async def _packet(session: Session, backend: Backend, step: Step) -> bytes:
     for payload in step.long_data:
         backend.write(long_data_on(target, payload))
     statement.types = step.types
-    return execute_on(statement, target, step.command)
+    return packet_on(statement, target, step.command)
 
 
 async def _force_insert_id(session: Session, backend: Backend, step: Step) -> None:

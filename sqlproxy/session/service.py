@@ -45,10 +45,13 @@ from sqlproxy.wire.constants import (
     CLIENT_SECURE_CONNECTION,
     CLIENT_SESSION_TRACK,
     CLIENT_TRANSACTIONS,
+    MARIADB_CLIENT_EXTENDED_METADATA,
+    MARIADB_CLIENT_PROGRESS,
+    MARIADB_CLIENT_STMT_BULK_OPERATIONS,
 )
 from sqlproxy.wire.rsa import RSAKey
 
-# What the proxy can relay; compression, query attributes and MariaDB's extended set are not among it.
+# What the proxy can relay; query attributes and MariaDB's cached metadata are not among it.
 RELAYED: Final = (
     CLIENT_FOUND_ROWS
     | CLIENT_LONG_FLAG
@@ -64,6 +67,9 @@ RELAYED: Final = (
     | CLIENT_PS_MULTI_RESULTS
     | CLIENT_SESSION_TRACK
     | CLIENT_DEPRECATE_EOF
+    | MARIADB_CLIENT_PROGRESS
+    | MARIADB_CLIENT_STMT_BULK_OPERATIONS
+    | MARIADB_CLIENT_EXTENDED_METADATA
 )
 # What the proxy itself does, whatever the servers can.
 _OWN: Final = (

@@ -63,6 +63,7 @@ log = logging.getLogger("sqlproxy.session")
 T = TypeVar("T")
 
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
+_PROGRESS: Final = b"\xff\xff\xff"  # begins MariaDB's report on a long statement, which its reply follows
 _RERUNS: Final = 2  # times a read whose server was lost is run again: more than one server has to fail in that time
 _SLOW: Final = KILL | EXECUTE_TEXT | HINT  # facts that need more than forwarding
 
@@ -204,11 +205,12 @@ class Session:
         if not self._forwarded:
             if self._held:
                 chunk = self._held + chunk
-            if tracker.first < 0 or (tracker.first == 0xFF and not done):
+            undecided = tracker.first < 0 or (tracker.first == 0xFF and not done)
+            if undecided and chunk[HEADER : HEADER + 3] != _PROGRESS:  # which is of use only now
                 self._held = chunk
                 return
             self._held = b""
-            if tracker.first == 0xFF and self._on_error(backend, chunk):
+            if not undecided and tracker.first == 0xFF and self._on_error(backend, chunk):
                 return
             self._forwarded = True
         self.client.write(chunk)

@@ -13,8 +13,8 @@ from sqlproxy.session.prepared import (
     LONG_DATA_HEAD,
     BackendStatement,
     PreparedStatement,
-    execute_on,
     long_data_on,
+    packet_on,
     reply_kind,
     statement_id,
     with_id,
@@ -29,9 +29,9 @@ from sqlproxy.sql.bits import (
     WRITE,
 )
 from sqlproxy.sql.classify import classify
-from sqlproxy.wire.constants import COM_INIT_DB, ER_UNKNOWN_STMT_HANDLER
+from sqlproxy.wire.constants import COM_INIT_DB, COM_STMT_BULK_EXECUTE, ER_UNKNOWN_STMT_HANDLER, HEADER
 from sqlproxy.wire.framing import payload_of
-from sqlproxy.wire.response import PREPARE, ROWS, SINGLE
+from sqlproxy.wire.response import PREPARE, QUERY, ROWS, SINGLE
 
 if TYPE_CHECKING:
     from sqlproxy.session.session import Session
@@ -108,9 +108,10 @@ async def execute(session: Session, command: bytes) -> None:
     backend, target = await _acquire_prepared(session, statement)
     for payload in statement.long_data:
         backend.write(long_data_on(target, payload))
-    packet = execute_on(statement, target, command)
+    packet = packet_on(statement, target, command)
     session.executing(statement)
-    session.stream(backend, packet, reply_kind(command), statement.mask)
+    kind = QUERY if command[HEADER] == COM_STMT_BULK_EXECUTE else reply_kind(command)
+    session.stream(backend, packet, kind, statement.mask)
 
 
 async def _acquire_prepared(session: Session, statement: PreparedStatement) -> tuple[Backend, BackendStatement]:

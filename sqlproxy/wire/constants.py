@@ -75,6 +75,11 @@ CLIENT_PROGRESS_OBSOLETE: Final = 1 << 29
 CLIENT_SSL_VERIFY_SERVER_CERT: Final = 1 << 30
 CLIENT_REMEMBER_OPTIONS: Final = 1 << 31
 
+# MariaDB's extended capabilities, above the 32 bits that both have; a side without CLIENT_LONG_PASSWORD may have them.
+MARIADB_CLIENT_PROGRESS: Final = 1 << 32
+MARIADB_CLIENT_STMT_BULK_OPERATIONS: Final = 1 << 34
+MARIADB_CLIENT_EXTENDED_METADATA: Final = 1 << 35
+
 # Server status flags
 SERVER_STATUS_IN_TRANS: Final = 1 << 0
 SERVER_STATUS_AUTOCOMMIT: Final = 1 << 1

@@ -46,6 +46,12 @@ def new_scramble() -> bytes:
     return bytes(secrets.choice(_SCRAMBLE_BYTES) for _ in range(SCRAMBLE_LENGTH))
 
 
+def split(capabilities: int) -> tuple[int, int]:
+    """The 32 bits that both have, and MariaDB's, which CLIENT_LONG_PASSWORD would forbid."""
+    low, high = capabilities & 0xFFFFFFFF, capabilities >> 32
+    return (low & ~CLIENT_LONG_PASSWORD if high else low), high
+
+
 @dataclass(frozen=True, slots=True)
 class Greeting:
     """A server's HandshakeV10.
@@ -62,6 +68,11 @@ class Greeting:
     collation: int = 45
     status: int = 2
     auth_plugin: str = NATIVE
+
+    @property
+    def all_capabilities(self) -> int:
+        """With MariaDB's above the others."""
+        return self.capabilities | self.mariadb_capabilities << 32
 
     def encode(self) -> bytes:
         """The payload of the packet."""
@@ -162,6 +173,11 @@ class HandshakeResponse:
 
     def __repr__(self) -> str:
         return f"HandshakeResponse({self.username!r}, capabilities={self.capabilities:#x}, plugin={self.plugin!r})"
+
+    @property
+    def all_capabilities(self) -> int:
+        """With MariaDB's above the others."""
+        return self.capabilities | self.mariadb_capabilities << 32
 
     def head(self) -> bytes:
         """The 32 bytes before the user name; with CLIENT_SSL set they are the SSL request."""
