@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlproxy.config import ServiceConfig
+from sqlproxy.session.shapes import Shapes
 from sqlproxy.session.stats import ServerStats, ServiceStats
 
 # What a worker has now, and does not leave behind.
 _GAUGES = frozenset({"sessions", "connections", "operations"})
 
-Report = Mapping[str, Any]  # "stats", "servers", "waiting", "longest_pause", as a worker reports them
+Report = Mapping[str, Any]  # "stats", "servers", "waiting", "longest_pause", "unknown", as a worker reports them
 
 
 class FleetService:
@@ -24,6 +25,7 @@ class FleetService:
         self._servers = servers
         self._reports: dict[int, Report] = {}
         self._left = ServiceStats()
+        self._left_unknown = Shapes()
         self._left_servers = {name: ServerStats() for name in servers}
 
     def report(self, worker: int, report: Report) -> None:
@@ -36,6 +38,7 @@ class FleetService:
         if report is None:
             return
         _add(self._left, report["stats"], gauges=False)
+        self._left_unknown.merge(report["unknown"])
         for name, stats in report["servers"].items():
             _add(self._left_servers[name], stats, gauges=False)
 
@@ -57,6 +60,15 @@ class FleetService:
             for report in self._reports.values():
                 _add(total, report["servers"].get(name, {}))
         return totals
+
+    @property
+    def unknown_shapes(self) -> dict[str, int]:
+        """The most frequent of what each worker shows."""
+        total = Shapes()
+        total.merge(self._left_unknown.top())
+        for report in self._reports.values():
+            total.merge(report["unknown"])
+        return total.top()
 
     @property
     def waiting(self) -> int:

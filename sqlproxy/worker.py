@@ -137,6 +137,7 @@ class Worker:
                     "stats": service.stats.as_dict(),
                     "servers": {name: stats.as_dict() for name, stats in service.server_stats.items()},
                     "waiting": service.waiting,
+                    "unknown": service.unknown_shapes,
                     "longest_pause": service.longest_pause(),
                 }
                 for service in self.engine.services

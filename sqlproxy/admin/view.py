@@ -41,6 +41,8 @@ class ServiceHandle(Protocol):
     def stats(self) -> ServiceStats: ...
     @property
     def server_stats(self) -> Mapping[str, ServerStats]: ...
+    @property
+    def unknown_shapes(self) -> Mapping[str, int]: ...
 
     def longest_pause(self, within: float = 60.0) -> float:
         """Seconds the longest wait of a statement lasted that ended within the last so many seconds."""
@@ -124,7 +126,9 @@ def _totals(runtime: Runtime, server: str) -> dict[str, int]:
 
 
 def services(runtime: Runtime) -> list[Row]:
-    """One row per service: its counters, and under ``servers`` those of each of its servers."""
+    """One row per service: its counters, under ``servers`` those of each of its servers, under ``unknown`` what was not
+    understood most often, without literals.
+    """
     return [
         {
             "name": service.name,
@@ -133,6 +137,7 @@ def services(runtime: Runtime) -> list[Row]:
             "waiting": service.waiting,
             "longest_pause_ms": round(service.longest_pause() * 1000, 1),
             **service.stats.as_dict(),
+            "unknown": [{"statement": text, "count": count} for text, count in service.unknown_shapes.items()],
             "servers": {name: stats.as_dict() for name, stats in service.server_stats.items()},
         }
         for service in runtime.services

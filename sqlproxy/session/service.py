@@ -18,6 +18,7 @@ from sqlproxy.routing.base import Router
 from sqlproxy.routing.readconn import ReadConn
 from sqlproxy.routing.readwritesplit import ReadWriteSplit
 from sqlproxy.session.registry import Registry
+from sqlproxy.session.shapes import Shapes
 from sqlproxy.session.stats import ServerStats, ServiceStats
 from sqlproxy.sql.generations import generations_of
 from sqlproxy.topology.model import Server, Snapshot
@@ -109,6 +110,7 @@ class Service:
         self.servers: Mapping[str, Server] = {server.name: server for server in servers}
         self.server_stats = {server.name: ServerStats() for server in servers}
         self.stats = ServiceStats()
+        self.unknown = Shapes()  # statements not understood
         self.accounts = accounts
         self.throttle = throttle
         self.registry = registry
@@ -172,6 +174,11 @@ class Service:
         except TimeoutError:
             view = self.snapshot.server(server)
             raise ServerLost(f"server {server} went out of use: {view.reason if view else 'not configured'}") from None
+
+    @property
+    def unknown_shapes(self) -> dict[str, int]:
+        """The most frequent statements that were not understood, without literals, and their counts."""
+        return self.unknown.top()
 
     def note_pause(self, seconds: float) -> None:
         """A statement waited so long before it was sent to a server."""

@@ -185,7 +185,7 @@ class Session:
         if mask & WRITE:
             backend.stats.writes += 1
             if mask & UNKNOWN:
-                self.service.stats.unknown_statements += 1
+                self._note_unknown(command)
         else:
             backend.stats.reads += 1
         backend.send(command, kind)
@@ -196,6 +196,12 @@ class Session:
             self._was_open = bool(context.transaction)
             backend.tracker.checksum = new_checksum()
             backend.tracker.counts = self.counts
+
+    def _note_unknown(self, command: bytes) -> None:
+        statement = self._executing
+        text = command[HEADER + 1 :] if statement is None else statement.payload[1:]
+        self.service.stats.unknown_statements += 1
+        self.service.unknown.note(text, self.state.mode)
 
     def on_reply(self, backend: Backend, chunk: bytes, done: bool) -> None:
         """Relay a chunk of the reply; hold back what may turn out to be an error worth hiding."""

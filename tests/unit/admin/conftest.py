@@ -27,6 +27,7 @@ class Service:
     stats: ServiceStats = field(default_factory=ServiceStats)
     server_stats: dict[str, ServerStats] = field(default_factory=dict)
     waiting: int = 0
+    unknown_shapes: dict[str, int] = field(default_factory=dict)
     pause: float = 0.0
 
     def longest_pause(self, within: float = 60.0) -> float:

@@ -41,9 +41,11 @@ def test_a_server_row_carries_configuration_verdict_and_figures(runtime: Runtime
 def test_services_show_their_counters_and_those_per_server(runtime: Runtime) -> None:
     runtime.services[0].stats.statements = 5
     runtime.services[0].waiting, runtime.services[0].pause = 3, 0.0125
+    runtime.services[0].unknown_shapes = {"FROBNICATE ?": 2}
     (row,) = view.services(runtime)
     assert (row["name"], row["statements"], row["listen"]) == ("app", 5, ["127.0.0.1:4006"])
     assert (row["waiting"], row["longest_pause_ms"]) == (3, 12.5)
+    assert row["unknown"] == [{"statement": "FROBNICATE ?", "count": 2}]
     assert set(row["servers"]) == {"n1", "n2"}  # type: ignore[call-overload]
 
 
