@@ -14,8 +14,9 @@ from sqlproxy.session.backend import Backend
 from sqlproxy.session.connect import connect
 from sqlproxy.session.failure import Outcome, is_evidence, only_rolls_back
 from sqlproxy.session.service import restricted
-from sqlproxy.sql.bits import WRITE
-from sqlproxy.wire.constants import COM_QUERY, ER_CON_COUNT_ERROR
+from sqlproxy.session.transaction import leaves
+from sqlproxy.sql.bits import MULTI, WRITE
+from sqlproxy.wire.constants import COM_QUERY, ER_CON_COUNT_ERROR, SERVER_STATUS_AUTOCOMMIT
 from sqlproxy.wire.response import QUERY, SINGLE
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ async def acquire(session: Session, mask: int, position: int | None = None, hint
     failed = _Failed(session, hint)
     while True:
         await _settle_loss(session, mask)
+        if position is None:
+            await _leave_transaction(session, mask)
         decision = failed.route(mask)
         refused = _why_not(session, mask, decision)
         if not refused:
@@ -126,6 +129,35 @@ async def _settle_loss(session: Session, mask: int) -> None:
     raise LossTold(reason)
 
 
+async def _leave_transaction(session: Session, mask: int) -> None:
+    """End a transaction on a server that is not the primary before a statement that would go on writing there.
+
+    Statements that commit implicitly have it committed where it is; a text of several statements, whose first may
+    belong to it, has it moved to the new primary by replay.
+    """
+    state = session.state
+    server = state.context.transaction
+    if not server or not leaves(mask) or server == session.service.snapshot.primary:
+        return
+    backend = session.backends.get(server)
+    if backend is None:
+        return
+    if mask & MULTI and not state.in_read_only_transaction:
+        if session.log.replayable:
+            session.move_transaction(backend)
+            await _settle_loss(session, mask)
+        return
+    try:
+        await backend.call(bytes((COM_QUERY,)) + b"COMMIT", QUERY, session.service.config.connect_timeout)
+    except ServerLost as error:
+        session.take_loss()  # the transaction may be committed: it must not be replayed
+        session.tell_loss((Outcome.UNKNOWN, error.message))
+        raise LossTold(error.message) from None
+    finally:
+        state.lose_transaction()
+        session.log.clear()
+
+
 def _why_not(session: Session, mask: int, decision: Decision) -> str:
     """Why a decision cannot be acted upon now; "" when it can."""
     if not decision.server:
@@ -162,6 +194,8 @@ async def backend_for(session: Session, name: str) -> Backend:
     if view is None or not view.usable:
         backend.close()
         raise ServerLost(f"server {name} is out of use: {view.reason if view else 'no longer configured'}")
+    if not session.state.begun:
+        session.state.begin(backend.tracker.status)
     backend.owner = session
     session.show_reports(backend)
     session.backends[name] = backend
@@ -189,9 +223,18 @@ async def _make_current(session: Session, backend: Backend, position: int | None
                 ) from None
         backend.applied = entry.number
     backend.applied = max(backend.applied, target)
+    differs = (backend.tracker.status ^ state.status) & SERVER_STATUS_AUTOCOMMIT
+    if differs and position is None and not state.in_transaction:
+        await _align_autocommit(backend, state.status, limit)
     await _catch_up(session, backend)
     if state.next_transaction and backend.server != state.context.last:
         await backend.call(state.next_transaction, QUERY, limit)
+
+
+async def _align_autocommit(backend: Backend, status: int, limit: float) -> None:
+    """Servers may differ in their global autocommit, or an init_connect may set it; the session's first one decides."""
+    value = b"1" if status & SERVER_STATUS_AUTOCOMMIT else b"0"
+    await backend.call(bytes((COM_QUERY,)) + b"SET autocommit=" + value, QUERY, limit)
 
 
 def refuse_evidence(backend: Backend, error: ServerError) -> None:

@@ -27,7 +27,6 @@ from sqlproxy.wire.constants import (
     HEADER,
     MAX_PAYLOAD,
     NATIVE,
-    SERVER_STATUS_AUTOCOMMIT,
 )
 from sqlproxy.wire.framing import PacketReader
 from sqlproxy.wire.handshake import ChangeUser, Greeting, HandshakeResponse, is_ssl_request, new_scramble, split
@@ -224,7 +223,7 @@ class Client:
         self.service.stats.sessions += 1
         self.service.stats.sessions_total += 1
         self._reader.limit = self.service.config.max_allowed_packet
-        self.send_packet(ok_packet(SERVER_STATUS_AUTOCOMMIT))
+        self.send_packet(ok_packet(session.state.status))
         if self.capabilities & CLIENT_COMPRESS and self._transport is not None:
             self._transport = CompressedTransport(self._transport, self, self._protocol_error, serving=True)
         self._end_of_login()
@@ -254,7 +253,7 @@ class Client:
             self.service.stats.logins_failed += 1
             self.close()
             return
-        self.send_packet(ok_packet(SERVER_STATUS_AUTOCOMMIT))
+        self.send_packet(ok_packet(session.state.status))
         session.idle()
         self._end_of_login()
 

@@ -34,6 +34,7 @@ from sqlproxy.wire.constants import (
     MARIADB_CLIENT_STMT_BULK_OPERATIONS,
 )
 from sqlproxy.wire.handshake import Greeting, HandshakeResponse, split
+from sqlproxy.wire.packets import parse_ok
 
 # These change what replies look like, so both legs must have them alike.
 MUST_AGREE: Final = (
@@ -172,6 +173,7 @@ async def _finish(backend: Backend, auth: ClientAuth, seq: int) -> None:
         step = auth.receive(await backend.read_packet())
         seq += 1
         if step.kind is Kind.OK:
+            backend.tracker.status = parse_ok(step.payload).status
             backend.logged_in()
             return
         if step.kind is Kind.SEND:

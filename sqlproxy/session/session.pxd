@@ -5,7 +5,7 @@ from sqlproxy.session.service cimport Service
 from sqlproxy.session.state cimport SessionState
 from sqlproxy.wire.response cimport ResponseTracker
 
-cdef unsigned long long _OPENS, _SLOW, TARGETS, UNKNOWN, WRITE
+cdef unsigned long long _LEAVES, _OPENS, _SLOW, TARGETS, UNKNOWN, WRITE
 cdef int COM_QUERY, COM_STMT_EXECUTE, SERVER_STATUS_CURSOR_EXISTS
 cdef Py_ssize_t HEADER, MAX_PAYLOAD
 cdef int QUERY

@@ -24,7 +24,7 @@ from sqlproxy.session.failure import Outcome
 from sqlproxy.session.prepared import PreparedStatement, execute_on, reply_kind, statement_id
 from sqlproxy.session.replay import COUNTS, new_checksum
 from sqlproxy.session.state import SessionState
-from sqlproxy.session.transaction import OPAQUE, Step, TransactionLog, begins_anew
+from sqlproxy.session.transaction import GOES_ON, OPAQUE, Step, TransactionLog, begins_anew
 from sqlproxy.sql.bits import (
     BEGIN,
     BEGIN_READ_ONLY,
@@ -34,6 +34,7 @@ from sqlproxy.sql.bits import (
     HINT,
     KILL,
     MODE_SERVERS,
+    MULTI,
     TARGETS,
     UNKNOWN,
     WRITE,
@@ -65,6 +66,7 @@ T = TypeVar("T")
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
 _PROGRESS: Final = b"\xff\xff\xff"  # begins MariaDB's report on a long statement, which its reply follows
 _RERUNS: Final = 2  # times a read whose server was lost is run again: more than one server has to fail in that time
+_LEAVES: Final = GOES_ON | MULTI  # in a transaction elsewhere than on the primary, these are looked at closely
 _SLOW: Final = KILL | EXECUTE_TEXT | HINT  # facts that need more than forwarding
 
 
@@ -155,6 +157,8 @@ class Session:
         service = self.service
         state = self.state
         if mask & WRITE and service.is_stale():
+            return None
+        if mask & _LEAVES and state.context.transaction not in ("", service.snapshot.primary):
             return None
         server = service.routing.route(mask, state.context, service.snapshot, service.server_stats).server
         backend = self.backends.get(server)
@@ -327,6 +331,11 @@ class Session:
         if refused:
             self.log.clear()
         return refused
+
+    def move_transaction(self, backend: Backend) -> None:
+        """Give up a transaction on a live server, to be replayed on the primary."""
+        self._loss = (Outcome.TRANSACTION_LOST, f"server {backend.server} is no longer the primary")
+        self._drop(backend)
 
     def give_up(self, backend: Backend) -> None:
         """Drop a connection whose state is not worth keeping."""

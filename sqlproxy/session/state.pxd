@@ -8,6 +8,7 @@ cdef class SessionState:
     cdef public object context
     cdef public int mode
     cdef public int status
+    cdef public bint begun
     cdef public object history
     cdef public dict pins
     cdef public bytes next_transaction

@@ -51,6 +51,7 @@ from sqlproxy.wire.constants import (
     SERVER_STATUS_ANSI_QUOTES,
     SERVER_STATUS_AUTOCOMMIT,
     SERVER_STATUS_IN_TRANS,
+    SERVER_STATUS_IN_TRANS_READONLY,
     SERVER_STATUS_NO_BACKSLASH_ESCAPES,
 )
 from sqlproxy.wire.session_track import Change
@@ -74,7 +75,11 @@ _EXPLAINS: Final = (
     EFFECTS | DROP_TEMP | DEALLOCATE_TEXT | SET_GLOBAL | AUTOCOMMIT_ON | AUTOCOMMIT_OFF | AUTOCOMMIT_UNKNOWN
 )
 _TELLING: Final = (
-    SERVER_STATUS_IN_TRANS | SERVER_STATUS_AUTOCOMMIT | SERVER_STATUS_NO_BACKSLASH_ESCAPES | SERVER_STATUS_ANSI_QUOTES
+    SERVER_STATUS_IN_TRANS
+    | SERVER_STATUS_IN_TRANS_READONLY
+    | SERVER_STATUS_AUTOCOMMIT
+    | SERVER_STATUS_NO_BACKSLASH_ESCAPES
+    | SERVER_STATUS_ANSI_QUOTES
 )
 # Character sets whose trail bytes may look like a quote or a backslash.
 MULTIBYTE_CHARSETS: Final = (b"big5", b"cp932", b"gb18030", b"gbk", b"sjis")
@@ -108,6 +113,7 @@ class SessionState:
         self.max_history = max_history
         self.context = RouteContext()
         self.mode = servers | (MODE_MULTIBYTE if multibyte else 0)
+        self.begun = False  # a server has said what its sessions begin with
         self.status = SERVER_STATUS_AUTOCOMMIT  # the telling bits of the newest status flags
         self.history = History()
         self.pins: dict[str, str] = {}  # what → sentence
@@ -118,6 +124,11 @@ class SessionState:
         self.last_statement = 0  # the newest number given out
         self.last_prepared = 0  # what MariaDB's "statement prepared last" means; 0 after a failure
         self._text_statements: dict[bytes, int] = {}  # classification of PREPARE … FROM texts
+
+    @property
+    def in_read_only_transaction(self) -> bool:
+        """A READ ONLY transaction is open."""
+        return self.in_transaction and bool(self.status & SERVER_STATUS_IN_TRANS_READONLY)
 
     @property
     def in_transaction(self) -> bool:
@@ -192,7 +203,14 @@ class SessionState:
 
     def lose_transaction(self) -> None:
         """The open transaction is gone with its server; what follows begins anew."""
-        self.status &= ~SERVER_STATUS_IN_TRANS
+        self.status &= ~(SERVER_STATUS_IN_TRANS | SERVER_STATUS_IN_TRANS_READONLY)
+        self._refresh(self.context.last)
+
+    def begin(self, status: int) -> None:
+        """The first server's status flags at login: its defaults are the session's."""
+        self.begun = True
+        self.status = status & _TELLING & ~SERVER_STATUS_IN_TRANS
+        self._follow_modes(status)
         self._refresh(self.context.last)
 
     def resume_transaction(self, server: str) -> None:

@@ -41,6 +41,8 @@ MAY_COMMIT: Final = (
     | XA
     | UNKNOWN
 )
+# Statements that end an open transaction and may begin another, or write outside of one.
+GOES_ON: Final = BEGIN | BEGIN_READ_ONLY | DDL | LOCK_TABLES | XA
 _NEW_TRANSACTION: Final = BEGIN | BEGIN_READ_ONLY | COMMIT | ROLLBACK | DDL
 # Statements that may have committed on their way, nobody knows before which of their parts.
 OPAQUE: Final = MULTI | CALL | XA | UNKNOWN
@@ -113,6 +115,11 @@ class TransactionLog:
     def replayable(self) -> bool:
         """There is something to replay and nothing against it."""
         return bool(self.steps) and not self.reason
+
+
+def leaves(mask: int) -> bool:
+    """Whether what a statement does after ending the open transaction belongs on the primary."""
+    return bool(mask & GOES_ON) or bool(mask & MULTI and mask & MAY_COMMIT & ~MULTI)
 
 
 def begins_anew(mask: int) -> bool:

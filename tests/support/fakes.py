@@ -329,6 +329,7 @@ class Fleet:
         transport = ServerTransport(fake, backend)
         transport.connection = Connection(fake, backend, transport, login.database)
         backend.connection_made(transport)
+        backend.tracker.status = c.SERVER_STATUS_AUTOCOMMIT  # as the login's OK packet says
         backend.logged_in()
         self.threads += 1
         backend.thread_id = self.threads

@@ -1,0 +1,71 @@
+"""A transaction that is not on the primary ends before anything that would go on writing there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sqlproxy.lab.galera import GaleraLab
+from tests.support.cluster import servers_of
+from tests.support.mysqlclient import ask, connected, rows
+from tests.support.proxy import Proxy, running_proxy
+
+
+@pytest.fixture
+def proxy(healthy_galera: GaleraLab, tmp_path: Path) -> Iterator[Proxy]:
+    with running_proxy(tmp_path, servers_of(healthy_galera)) as proxy:
+        yield proxy
+
+
+def primary_port(proxy: Proxy, galera: GaleraLab) -> int:
+    return servers_of(galera)[proxy.primary or ""]
+
+
+def test_begin_after_a_read_only_transaction_goes_to_the_primary(proxy: Proxy, healthy_galera: GaleraLab) -> None:
+    port = primary_port(proxy, healthy_galera)
+    with connected(proxy.port) as connection:
+        rows(connection, "START TRANSACTION READ ONLY")
+        ((replica,),) = rows(connection, "SELECT @@port")
+        assert replica != port
+        rows(connection, "START TRANSACTION")
+        assert rows(connection, "SELECT @@port") == [(port,)]
+        rows(connection, "ROLLBACK")
+
+
+def test_ddl_after_a_read_only_transaction_goes_to_the_primary(proxy: Proxy, healthy_galera: GaleraLab) -> None:
+    with connected(proxy.port) as connection:
+        rows(connection, "START TRANSACTION READ ONLY")
+        rows(connection, "SELECT @@port")
+        rows(connection, "CREATE OR REPLACE TABLE moved (id INT PRIMARY KEY)")
+        writes = {name: row["writes"] for name, row in proxy.servers().items()}
+        assert [name for name, count in writes.items() if count] == [proxy.primary]
+        rows(connection, "DROP TABLE moved")
+
+
+def test_a_new_transaction_leaves_the_old_primary(proxy: Proxy, healthy_galera: GaleraLab) -> None:
+    ask(proxy.port, "CREATE OR REPLACE TABLE moved (id INT PRIMARY KEY)")
+    with connected(proxy.port) as connection:
+        rows(connection, "BEGIN")
+        rows(connection, "INSERT INTO moved VALUES (1)")
+        ((before,),) = rows(connection, "SELECT @@port")
+        proxy.post("/v1/switchover", {})
+        rows(connection, "BEGIN")  # commits the first, wherever that is done
+        ((after,),) = rows(connection, "SELECT @@port")
+        assert after == primary_port(proxy, healthy_galera) != before
+        rows(connection, "ROLLBACK")
+    assert ask(proxy.port, "SELECT id FROM moved") == [(1,)]
+    ask(proxy.port, "DROP TABLE moved")
+
+
+def test_servers_own_autocommit_is_the_sessions(proxy: Proxy, healthy_galera: GaleraLab) -> None:
+    for server in servers_of(healthy_galera).values():
+        ask(server, "SET GLOBAL autocommit=0", user="root", password="", database=None)
+    try:
+        with connected(proxy.port, autocommit=None) as connection:
+            assert rows(connection, "SELECT @@autocommit, @@port") == [(0, primary_port(proxy, healthy_galera))]
+            rows(connection, "ROLLBACK")
+    finally:
+        for server in servers_of(healthy_galera).values():
+            ask(server, "SET GLOBAL autocommit=1", user="root", password="", database=None)
