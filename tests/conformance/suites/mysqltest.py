@@ -33,6 +33,7 @@ _UNFIT = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _NOT_REPLICATED = re.compile(r"myisam|aria|memory|heap|blackhole|csv|merge|archive|partition|sequence", re.IGNORECASE)
+_SOURCE = re.compile(r"^(?:--\s*)?source\s+([^\s;$]+)", re.IGNORECASE | re.MULTILINE)
 # As in mtr's include/default_mysqld.cnf.
 _GLOBALS = {
     "character_set_server": "latin1",
@@ -85,9 +86,20 @@ def candidates(replicated: bool) -> list[str]:
         text = path.read_text(errors="replace")
         if any(path.with_name(path.stem + ending).exists() for ending in _OPTIONS) or _UNFIT.search(text):
             continue
-        if not (replicated and _NOT_REPLICATED.search(text + path.stem)):
+        if not (replicated and _NOT_REPLICATED.search(path.stem + _with_sources(text))):
             found.append(path.stem)
     return found
+
+
+def _with_sources(text: str) -> str:
+    """A test's text and those of the files it includes."""
+    parts = [text]
+    for name in _SOURCE.findall(text):
+        for path in (TREE / name, TREE / "main" / name):
+            if path.is_file():
+                parts.append(_with_sources(path.read_text(errors="replace")))
+                break
+    return "\n".join(parts)
 
 
 def _one(endpoint: Endpoint, name: str, work: Path, options: tuple[str, ...]) -> str:
