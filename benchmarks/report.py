@@ -81,7 +81,12 @@ def as_json(about: Mapping[str, Any], tables: Sequence[tuple[Load, list[Row]]], 
 
 def as_markdown(about: Mapping[str, Any], tables: Sequence[tuple[Load, list[Row]]], extras: Mapping[str, Any]) -> str:
     """Everything, for people."""
-    lines = ["# Benchmark report", "", f"{about['date']}, {about['machine']}.", ""]
+    lines = [
+        "# Benchmark report",
+        "",
+        f"{about['date']}, {about['machine']}; load average before the run {about['load_before']:.1f}.",
+        "",
+    ]
     lines += [
         f"{about['rounds']} rounds ({about['sysbench_rounds']} of sysbench), the targets interleaved in random order.",
         "Proxies on one core, load and servers on the rest. Median, and in brackets the middle half; the ratio is the",

@@ -59,6 +59,7 @@ def main() -> None:
     """Parse, measure, write."""
     arguments = parse(sys.argv[1:])
     check_machine()
+    busy = os.getloadavg()[0]
     plan = QUICK if arguments.quick else FULL
     directory = Path(tempfile.mkdtemp(prefix="sqlproxy-bench-"))
     directory.chmod(0o755)
@@ -67,7 +68,7 @@ def main() -> None:
         tables, extra = measure(plan, directory, arguments.only)
     finally:
         remove_directory(directory)
-    write(arguments.output, plan, tables, extra)
+    write(arguments.output, plan, busy, tables, extra)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -141,7 +142,7 @@ def summary(table: Sequence[report.Row]) -> str:
 
 def count_calls(directory: Path, found: Sequence[Target]) -> dict[str, Any]:
     return {
-        target.name: extras.system_calls(directory / "client", target, 8, 0.8) for target in found if target.processes
+        target.name: extras.system_calls(directory / "client", target, 8, 3) for target in found if target.processes
     }
 
 
@@ -191,11 +192,12 @@ def real_server(directory: Path) -> Iterator[tuple[list[int], Path]]:
         server.down(purge=True)
 
 
-def write(directory: Path, plan: Plan, tables: Tables, extra: dict[str, Any]) -> None:
-    """report.json, report.md and cost.svg."""
+def write(directory: Path, plan: Plan, busy: float, tables: Tables, extra: dict[str, Any]) -> None:
+    """report.json, report.md and cost.svg; ``busy``: the load average before, which ought to be near 0."""
     about = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
         "machine": f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}",
+        "load_before": busy,
         "rounds": plan.rounds,
         "sysbench_rounds": plan.bench_rounds,
     }
