@@ -43,10 +43,14 @@ _OPTIONS = (
 
 
 class MySQLServer:
-    """One server on 127.0.0.1:``port``, with TLS and the accounts ``app`` and ``monitor`` (caching_sha2_password)."""
+    """One server on 127.0.0.1:``port``, with TLS and the accounts ``app`` and ``monitor`` (caching_sha2_password).
 
-    def __init__(self, port: int) -> None:
+    ``options`` are its arguments besides the usual ones.
+    """
+
+    def __init__(self, port: int, *options: str) -> None:
         self.port = port
+        self._options = options
         self._directory = Path(tempfile.mkdtemp(prefix="tests-", dir=ROOT / "srv"))
         self._inside = Path("/srv") / self._directory.name
         self._log = self._directory / "error.log"
@@ -89,7 +93,7 @@ class MySQLServer:
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def _command(self, *arguments: str) -> list[str]:
-        return ["chroot", str(ROOT), "/usr/sbin/mysqld", "--no-defaults", *_OPTIONS, *arguments]
+        return ["chroot", str(ROOT), "/usr/sbin/mysqld", "--no-defaults", *_OPTIONS, *self._options, *arguments]
 
     def _answers(self) -> bool:
         assert self._process is not None

@@ -1,0 +1,105 @@
+"""What a session asks about its last statement is answered as without the proxy, wherever that statement ran."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pymysql
+import pytest
+from pymysql.connections import Connection
+
+from sqlproxy.lab.single import SingleServer
+from tests.support.mysqlclient import ask, connected
+from tests.support.proxy import Proxy, running_proxy
+
+STATIC = '[monitor]\ntopology = "static"\nuser = "monitor"\npassword = "monitor"\ninterval = "200ms"'
+READ = "SELECT COUNT(*) FROM asked"
+INSERT = "INSERT INTO asked (v) VALUES ('a'), ('b')"
+BAD_READ = "SELECT CAST('x' AS INT), 1 / 0"
+STORY = [
+    # the insert id
+    ["SELECT LAST_INSERT_ID()", READ, "SELECT LAST_INSERT_ID()"],
+    [INSERT, READ, "SELECT LAST_INSERT_ID()", READ, "SELECT @@last_insert_id, @@identity"],
+    [INSERT, READ, "INSERT INTO asked (parent) VALUES (LAST_INSERT_ID())", "SELECT parent FROM asked ORDER BY id"],
+    [INSERT, READ, "UPDATE asked SET v = 'c' WHERE id = LAST_INSERT_ID()", "SELECT v FROM asked ORDER BY id"],
+    [INSERT, READ, "SET @id = LAST_INSERT_ID()", READ, "SELECT @id", "SELECT v FROM asked WHERE id = @id"],
+    ["UPDATE asked SET id = LAST_INSERT_ID(id + 5)", READ, "SELECT LAST_INSERT_ID()"],
+    ["SELECT LAST_INSERT_ID(9)", READ, "SELECT LAST_INSERT_ID()"],
+    [INSERT, "SELECT * FROM asked WHERE id IS NULL", "SELECT LAST_INSERT_ID()"],
+    ["BEGIN", INSERT, READ, "SELECT LAST_INSERT_ID()", "ROLLBACK", READ, "SELECT LAST_INSERT_ID()"],
+    # warnings and errors
+    [BAD_READ, "SHOW WARNINGS"],
+    [BAD_READ, "SHOW COUNT(*) WARNINGS", "SHOW COUNT(*) ERRORS", "SHOW WARNINGS"],
+    [BAD_READ, "SELECT @@warning_count, @@error_count", "SHOW WARNINGS"],
+    [BAD_READ, "SHOW WARNINGS LIMIT 1", "SHOW WARNINGS LIMIT 1, 5", "SHOW ERRORS"],
+    [BAD_READ, READ, "SHOW WARNINGS"],
+    ["DROP TABLE IF EXISTS never_was", "SHOW WARNINGS", "SHOW COUNT(*) WARNINGS"],
+    ["DROP TABLE IF EXISTS never_was", READ, "SHOW WARNINGS"],
+    ["INSERT INTO asked (v) VALUES ('much too long')", "SHOW WARNINGS", "SHOW ERRORS", "SELECT @@error_count"],
+    ["SELECT nothing FROM asked", "SHOW ERRORS", "SHOW WARNINGS", "SHOW COUNT(*) ERRORS"],
+    ["SELECT 1 FROM", "SELECT @@error_count", "SHOW ERRORS"],
+    [INSERT, BAD_READ, "SHOW WARNINGS", INSERT, "SHOW WARNINGS"],
+    ["SET sql_mode = ''", "INSERT INTO asked (v) VALUES ('much too long')", "SHOW WARNINGS", READ, "SHOW WARNINGS"],
+    ["EXPLAIN EXTENDED SELECT v FROM asked", "SHOW WARNINGS"],
+    [BAD_READ, "GET DIAGNOSTICS @n = NUMBER", "SELECT @n"],
+    ["SELECT nothing FROM asked", "GET DIAGNOSTICS CONDITION 1 @text = MESSAGE_TEXT", "SELECT @text"],
+    # rows changed
+    [INSERT, "SELECT ROW_COUNT()", "SELECT ROW_COUNT()"],
+    [INSERT, READ, "SELECT ROW_COUNT()"],
+    [INSERT, "UPDATE asked SET v = 'c'", "SELECT ROW_COUNT()", "DELETE FROM asked LIMIT 1", "SELECT ROW_COUNT()"],
+    ["SELECT nothing FROM asked", "SELECT ROW_COUNT()"],
+    [INSERT, "SET @x = ROW_COUNT()", "SELECT @x"],
+    [INSERT, "SET @x = 1", "SELECT ROW_COUNT()"],
+    ["DO 1", "SELECT ROW_COUNT()"],
+    [INSERT, "INSERT INTO asked (parent) VALUES (ROW_COUNT())", "SELECT parent FROM asked ORDER BY id"],
+    # rows found
+    ["SELECT 1 UNION SELECT 2", "SELECT FOUND_ROWS()", "SELECT FOUND_ROWS()"],
+    ["SELECT SQL_CALC_FOUND_ROWS seq FROM seq_1_to_9 LIMIT 2", "SELECT FOUND_ROWS()"],
+    ["SELECT SQL_CALC_FOUND_ROWS seq FROM seq_1_to_9 LIMIT 2", "SET @n = FOUND_ROWS()", READ, "SELECT @n"],
+    ["SHOW TABLES LIKE 'asked'", "SELECT FOUND_ROWS()"],
+    [INSERT, "SELECT v FROM asked", "SELECT FOUND_ROWS(), ROW_COUNT()"],
+    ["BEGIN", INSERT, "SELECT v FROM asked", "SELECT FOUND_ROWS()", "COMMIT"],
+]
+
+
+@pytest.fixture(scope="module")
+def proxy(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """One server under two names: reads go to one connection of a session, writes to the other."""
+    directory = tmp_path_factory.mktemp("asked")
+    with running_proxy(directory, {"n1": mariadb.port, "n2": mariadb.port}, extra=STATIC) as proxy:
+        yield proxy
+
+
+def told(connection: Connection, sql: str) -> object:
+    """All a client hears: rows, or the counts and the error of one statement."""
+    with connection.cursor() as cursor:
+        try:
+            changed = cursor.execute(sql)
+        except pymysql.err.MySQLError as error:
+            return error.args
+        return (changed, cursor.lastrowid, cursor.warning_count, cursor.fetchall())
+
+
+def heard(port: int, story: list[str]) -> list[object]:
+    with connected(port) as connection:
+        return [told(connection, sql) for sql in story]
+
+
+@pytest.mark.parametrize("story", STORY, ids="; ".join)
+def test_the_last_statement_is_asked_about_as_without_the_proxy(
+    mariadb: SingleServer, proxy: Proxy, story: list[str]
+) -> None:
+    answers = []
+    for port in (mariadb.port, proxy.port):
+        create = "(id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(3), parent INT)"
+        ask(mariadb.port, f"CREATE OR REPLACE TABLE asked {create}")
+        answers.append(heard(port, story))
+    assert answers[0] == answers[1]
+
+
+def test_these_reads_and_writes_use_two_connections(mariadb: SingleServer, proxy: Proxy) -> None:
+    with connected(proxy.port) as connection:
+        for sql in (INSERT, READ):
+            told(connection, sql)
+        (row,) = proxy.get("/v1/sessions")
+        assert {row["primary"], row["replica"]} == {"n1", "n2"}
