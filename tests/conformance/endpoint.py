@@ -115,7 +115,8 @@ def _lab(topology: str, directory: Path) -> GaleraLab | SingleServer:
 def _free_block() -> int:
     """The first port of twenty that nobody uses; Galera's are 6000 below."""
     first = os.getpid() % len(_PORTS)  # two runs that begin together shall not choose the same
-    for base in (*_PORTS[first:], *_PORTS[:first]):
+    bases = [*_PORTS[first:], *_PORTS[:first]]
+    for base in bases:
         try:
             for port in range(base, base + 20):
                 refuse_used_port(port, "a port for conformance tests")
