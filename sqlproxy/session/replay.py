@@ -16,9 +16,12 @@ from sqlproxy.session.transaction import Step
 from sqlproxy.sql.bits import BEGIN, BEGIN_READ_ONLY
 from sqlproxy.wire.constants import (
     COM_QUERY,
+    ER_CONNECTION_KILLED,
     ER_DUP_ENTRY,
     ER_LOCK_DEADLOCK,
     ER_LOCK_WAIT_TIMEOUT,
+    ER_OPTION_PREVENTS_STATEMENT,
+    ER_READ_ONLY_MODE,
     ER_SERVER_SHUTDOWN,
     ER_UNKNOWN_COM_ERROR,
 )
@@ -34,7 +37,13 @@ _OPENS: Final = BEGIN | BEGIN_READ_ONLY
 # Space and ordinary comments before a statement's first word; possessive, or hostile comments would take for ever.
 LEADING: Final = rb"(?>\s+|/\*(?!!|M!).*?\*/|#[^\n]*\n|--\s[^\n]*\n)*+"
 _INSERT: Final = re.compile(LEADING + rb"(insert|replace)\b", re.IGNORECASE | re.DOTALL)
-_NOT_SERVING: Final = (ER_SERVER_SHUTDOWN, ER_UNKNOWN_COM_ERROR)
+_NOT_SERVING: Final = (
+    ER_SERVER_SHUTDOWN,
+    ER_UNKNOWN_COM_ERROR,
+    ER_OPTION_PREVENTS_STATEMENT,
+    ER_READ_ONLY_MODE,
+    ER_CONNECTION_KILLED,
+)
 _TRY_AGAIN: Final = (ER_LOCK_DEADLOCK, ER_LOCK_WAIT_TIMEOUT, *_NOT_SERVING)
 # How much of an OK packet a checksum takes in, by the option's name.
 COUNTS: Final = {"full": 2, "no_insert_id": 1, "result_only": 0}
