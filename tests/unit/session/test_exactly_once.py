@@ -299,15 +299,17 @@ async def test_a_commit_refused_by_a_server_that_ends_is_done_on_another(
         assert packets(await client.ask(statement))[0][0] != c.ERR
 
 
-@pytest.mark.parametrize("text", ["1047 WSREP has not yet prepared node", "1290 running with the --read-only option"])
+@pytest.mark.parametrize(
+    "refusal", ["1047 WSREP has not yet prepared node", "1290 running with the --read-only option"]
+)
 @virtual
-async def test_a_replay_waits_out_a_server_that_does_not_serve(bench: MakeBench, text: str) -> None:
+async def test_a_replay_waits_out_a_server_that_does_not_serve(bench: MakeBench, refusal: str) -> None:
     b = bench(exactly_once=True, transaction_replay_attempts=2)
     tokens = Tokens(b)
     client = b.client()
     for text in ("BEGIN", "INSERT INTO t VALUES (1)"):
         await client.ask(text)
-    b.fleet["n1"].script = lambda connection, payload: err(int(text[:4]), text[5:])
+    b.fleet["n1"].script = lambda connection, payload: err(int(refusal[:4]), refusal[5:])
     client.send(command(c.COM_QUERY, b"INSERT INTO t VALUES (2)"))
     await settle(0.1)
     assert client.take() == b""
