@@ -103,3 +103,12 @@ def test_these_reads_and_writes_use_two_connections(mariadb: SingleServer, proxy
             told(connection, sql)
         (row,) = proxy.get("/v1/sessions")
         assert {row["primary"], row["replica"]} == {"n1", "n2"}
+
+
+def test_statements_not_understood_are_shown_by_shape_without_literals(proxy: Proxy) -> None:
+    with connected(proxy.port) as connection:
+        for value in ("'secret'", "5"):
+            told(connection, f"FROBNICATE asked SET v = {value}")
+    (service,) = proxy.get("/v1/services")
+    assert {"statement": "FROBNICATE asked SET v = ?", "count": 2} in service["unknown"]
+    assert service["unknown_statements"] == sum(row["count"] for row in service["unknown"])
