@@ -19,6 +19,7 @@ class RouteContext:
     last: str = ""  # the server that answered last
     autocommit: bool = True
     next_transaction: bool = False  # SET TRANSACTION waits for its transaction
+    history_full: bool = False  # the next session statement pins, so it belongs on the primary
 
 
 @dataclass(frozen=True, slots=True)

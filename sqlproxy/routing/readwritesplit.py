@@ -44,7 +44,7 @@ class ReadWriteSplit:
         if mask & LAST and context.last in self._usable:
             return Decision(context.last, "it asks about the statement before: the server used last")
         if mask & SESSION and mask & LITERAL_ONLY and not mask & NEXT_TRX and not context.next_transaction:
-            return self._session_statement(context, loads)
+            return self._to_primary if context.history_full else self._session_statement(context, loads)
         return self._to_primary
 
     def _adopt(self, snapshot: Snapshot) -> None:

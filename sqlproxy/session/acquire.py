@@ -43,6 +43,10 @@ async def acquire(session: Session, mask: int, position: int | None = None, hint
         await _settle_loss(session, mask)
         if position is None:
             await _leave_transaction(session, mask)
+            if session.misplaced(mask):
+                reason = f"server {session.state.context.pinned} is no longer the primary"
+                session.tell_loss((Outcome.PIN_LOST, reason))
+                raise LossTold(reason)
         decision = failed.route(mask)
         refused = _why_not(session, mask, decision)
         if not refused:

@@ -158,6 +158,8 @@ class Session:
         state = self.state
         if mask & WRITE and service.is_stale():
             return None
+        if state.pins and self.misplaced(mask):
+            return None
         if mask & _LEAVES and state.context.transaction not in ("", service.snapshot.primary):
             return None
         server = service.routing.route(mask, state.context, service.snapshot, service.server_stats).server
@@ -169,6 +171,13 @@ class Session:
         if state.next_transaction and server != state.context.last:
             return None
         return backend
+
+    def misplaced(self, mask: int) -> bool:
+        """A write that only a server could take which is not the primary: the session's state is pinned there."""
+        context, service = self.state.context, self.service
+        if not mask & WRITE or not context.pinned or context.transaction or service.router != "readwritesplit":
+            return False
+        return service.snapshot.primary is not None and context.pinned != service.snapshot.primary
 
     def _must_sync(self, backend: Backend) -> bool:
         state = self.state

@@ -231,7 +231,7 @@ class SessionState:
         self._refresh(self.context.last)
 
     def _refresh(self, server: str) -> None:
-        if not self.pins and not self.next_transaction:
+        if not self.pins and not self.next_transaction and len(self.history) < self.max_history:
             self.context = _context(server, self.status & (SERVER_STATUS_IN_TRANS | SERVER_STATUS_AUTOCOMMIT))
             return
         self.context = RouteContext(
@@ -241,6 +241,7 @@ class SessionState:
             last=server,
             autocommit=bool(self.status & SERVER_STATUS_AUTOCOMMIT),
             next_transaction=bool(self.next_transaction),
+            history_full=len(self.history) >= self.max_history,
         )
 
     def _follow_modes(self, status: int) -> None:

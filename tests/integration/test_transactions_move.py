@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pymysql
 import pytest
 
 from sqlproxy.lab.galera import GaleraLab
@@ -69,3 +70,29 @@ def test_servers_own_autocommit_is_the_sessions(proxy: Proxy, healthy_galera: Ga
     finally:
         for server in servers_of(healthy_galera).values():
             ask(server, "SET GLOBAL autocommit=1", user="root", password="", database=None)
+
+
+def test_a_pinned_session_writes_nowhere_but_on_the_primary(proxy: Proxy, healthy_galera: GaleraLab) -> None:
+    ask(proxy.port, "CREATE OR REPLACE TABLE moved (id INT PRIMARY KEY)")
+    with connected(proxy.port) as connection:
+        rows(connection, "CREATE TEMPORARY TABLE mine (id INT)")
+        proxy.post("/v1/switchover", {})
+        assert rows(connection, "SELECT COUNT(*) FROM mine") == [(0,)]
+        with pytest.raises(pymysql.MySQLError, match="is no longer the primary and nothing else has its state"):
+            rows(connection, "INSERT INTO moved VALUES (1)")
+    assert ask(proxy.port, "SELECT COUNT(*) FROM moved") == [(0,)]
+    ask(proxy.port, "DROP TABLE moved")
+
+
+def test_a_history_that_is_too_long_pins_to_the_primary(healthy_galera: GaleraLab, tmp_path: Path) -> None:
+    with (
+        running_proxy(tmp_path, servers_of(healthy_galera), service="max_session_history = 5") as proxy,
+        connected(proxy.port) as connection,
+    ):
+        port = primary_port(proxy, healthy_galera)
+        assert rows(connection, "SELECT @@port") != [(port,)]
+        for number in range(8):
+            rows(connection, f"SET @v{number} = {number}")
+        assert rows(connection, "SELECT @@port, @v0, @v7") == [(port, 0, 7)]
+        ((pin,),) = [row["pins"] for row in proxy.get("/v1/sessions")]
+        assert pin.startswith("more than 5 session statements")

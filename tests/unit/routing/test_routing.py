@@ -71,6 +71,7 @@ PINNED = RouteContext(pinned="n1", pin_reason="GET_LOCK on n1", last="n1")
         ("SET NAMES utf8", FRESH, THREE, "n2", A_READ),
         ("SET @a = NOW()", RouteContext(last="n3"), THREE, "n1", PRIMARY),
         ("SET NAMES utf8", RouteContext(last="n3", next_transaction=True), THREE, "n1", PRIMARY),
+        ("SET NAMES utf8", RouteContext(last="n3", history_full=True), THREE, "n1", PRIMARY),
         ("SET TRANSACTION READ ONLY", RouteContext(last="n3"), THREE, "n1", PRIMARY),
         ("SET GLOBAL a = 1", RouteContext(last="n3"), THREE, "n1", PRIMARY),
         ("INSERT INTO t VALUES (1)", FRESH, NO_PRIMARY, "", NOBODY),
