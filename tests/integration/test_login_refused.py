@@ -28,6 +28,7 @@ ACCOUNTS = (
     "CREATE OR REPLACE ROLE some_role",
     "CREATE DATABASE IF NOT EXISTS private",
 )
+STRANGERS = ("nobody", "n" * 200)
 REFUSED = [
     ("app", "wrong", "app"),
     ("app", "", "app"),
@@ -73,7 +74,11 @@ def test_a_refusal_has_the_servers_words(
     mariadb: SingleServer, proxy: Proxy, user: str, password: str, database: str | None
 ) -> None:
     expected = refusal(mariadb.port, user, password, database=database)
-    assert refusal(proxy.port, user, password, database=database) == expected
+    found = refusal(proxy.port, user, password, database=database)
+    if user in STRANGERS and not password:
+        # Both answer a stranger like some account; clients of an ed25519 account sign an empty password too.
+        expected, found = ((*refused[:2], refused[2].replace("YES", "NO")) for refused in (expected, found))
+    assert found == expected
 
 
 def shape(port: int, user: str, password: str, plugin: str = "") -> list[str]:

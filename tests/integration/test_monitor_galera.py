@@ -98,7 +98,8 @@ async def test_version_and_capabilities_are_those_of_the_greeting(watched: Watch
     assert watched.view("n1").version == version
     at = 5 + len(version) + 1 + 4 + 8 + 1
     low, high = greeting[at : at + 2], greeting[at + 5 : at + 7]
-    assert watched.view("n1").capabilities == int.from_bytes(low + high, "little")
+    extended = greeting[at + 5 + 2 + 1 + 6 : at + 5 + 2 + 1 + 6 + 4]  # MariaDB's own, in the reserved bytes
+    assert watched.view("n1").capabilities == int.from_bytes(low + high + extended, "little")
 
 
 async def test_a_killed_primary_is_replaced_and_leads_again_after_its_return(watched: Watched) -> None:

@@ -165,7 +165,9 @@ def test_a_command_beyond_the_servers_limit_is_told_and_not_run_twice(mariadb: S
     try:
         with logged_in(proxy.port) as client:
             reply = client.query(b"REPLACE INTO blobs VALUES (9, '" + b"x" * 3 * MIB + b"')")
-            assert said(reply[0])[0] == c.ER_NET_PACKET_TOO_LARGE
+            code, _, text = said(reply[0])
+            # The server says so and closes; when it resets the connection before its words are read, they are lost.
+            assert code == c.ER_NET_PACKET_TOO_LARGE or (code == c.ER_CONNECTION_KILLED and "is unknown" in text)
     finally:
         mariadb.query(f"SET GLOBAL max_allowed_packet = {128 * MIB}")
     with logged_in(proxy.port) as client:
