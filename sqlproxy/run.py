@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from sqlproxy import PURE_BECAUSE
 from sqlproxy.app import App
 from sqlproxy.config import Settings, validate
 from sqlproxy.errors import SqlproxyError
@@ -29,6 +30,8 @@ def serve(settings: Settings, path: Path | None = None) -> int:
 
 async def _serve(settings: Settings, path: Path | None) -> int:
     stop = _stop_signal()
+    if PURE_BECAUSE:
+        log.warning("the compiled core is not used, statements cost more CPU: %s", PURE_BECAUSE)
     app: App | Supervisor = Supervisor(settings, path) if settings.workers else App(settings, path)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: _spawn(_reload(app)))
     await app.start()
