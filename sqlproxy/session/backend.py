@@ -144,22 +144,9 @@ class Backend:
         Raises ServerError when the reply is (or ends in) an ERR packet, ServerLost when the connection breaks or
         the reply takes longer than ``timeout`` seconds.
         """
-        self._check_alive()
-        self._collected = []
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._expect_reply()
         self.send(codec.packet(0, payload), kind)
-        try:
-            async with asyncio.timeout(timeout):
-                reply = await self._waiter
-        except TimeoutError:
-            self.abort(f"no answer within {timeout:g}s")
-            raise ServerLost(f"server {self.server}: {self.reason}") from None
-        except asyncio.CancelledError:
-            self.abort("a command was given up before its reply")
-            raise
-        finally:
-            self._collected = self._waiter = None
-        self._check_alive()
+        reply = await self._whole_reply(timeout)
         if self.tracker.error:
             raise last_error(reply)
         return reply
@@ -204,16 +191,29 @@ class Backend:
 
         Raises ServerLost as ``call``.
         """
-        self._check_alive()
-        self._waiter = asyncio.get_running_loop().create_future()
-        self._collected = []
+        self._expect_reply()
         self._discards = True
         self.send(packet, kind)
         checksum = hashlib.blake2b(digest_size=16)
         self.tracker.checksum, self.tracker.counts = checksum, counts
         try:
+            await self._whole_reply(timeout)
+        finally:
+            self._discards = False
+        return checksum.digest()
+
+    def _expect_reply(self) -> None:
+        """The next reply is collected instead of going to the owner. Raises ServerLost on a closed connection."""
+        self._check_alive()
+        self._collected = []
+        self._waiter = asyncio.get_running_loop().create_future()
+
+    async def _whole_reply(self, timeout: float) -> bytes:
+        """The reply expected, b"" when it is discarded; giving it up closes the connection."""
+        assert self._waiter is not None
+        try:
             async with asyncio.timeout(timeout):
-                await self._waiter
+                reply = await self._waiter
         except TimeoutError:
             self.abort(f"no answer within {timeout:g}s")
             raise ServerLost(f"server {self.server}: {self.reason}") from None
@@ -222,9 +222,8 @@ class Backend:
             raise
         finally:
             self._collected = self._waiter = None
-            self._discards = False
         self._check_alive()
-        return checksum.digest()
+        return reply
 
     def _check_alive(self) -> None:
         """A reply may have come, and the connection broken, before whoever waited for it goes on."""

@@ -26,7 +26,6 @@ cdef class Session:
     cdef public double deadline
     cdef public tuple avoid
     cdef public object uploading
-    cdef public bytes _upload_rest
     cdef public Backend _current
     cdef public bytes _command
     cdef public unsigned long long _mask

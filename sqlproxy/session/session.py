@@ -88,7 +88,6 @@ class Session:
         self.deadline = 0.0  # loop time until which the command at hand may wait; 0.0: nothing waited yet
         self.avoid = (-1, "")  # snapshot and server that failed the command at hand
         self.uploading: UploadReader | None = None
-        self._upload_rest = b""
         self._current: Backend | None = None
         self._command = b""  # as the client sent it, for running it again
         self._mask = 0
