@@ -78,7 +78,7 @@ async def check(settings: Settings, creator: tuple[str, str] | None = None) -> l
     found = [*_roles(verdict, reports), *_cluster(verdict, settings)]
     for report in reports.values():
         found += lint(report, settings)
-    found += await _accounts(settings, [s for s in servers if not reports[s.name].error])
+    found += await _accounts(settings, [s for s in servers if not (reports[s.name].error or reports[s.name].refusal)])
     found += [
         finding async for finding in _tables(settings, [s for s in servers if s.name == verdict.primary], creator)
     ]

@@ -12,6 +12,8 @@ from typing import Protocol
 
 from sqlproxy.topology.model import AdminState, NodeReport, Role, Server, ServerView, Snapshot
 
+REFUSAL_GRACE = 3.0  # seconds that a primary which lets the monitor look no more keeps its role before others
+
 
 @dataclass(frozen=True, slots=True)
 class Situation:
@@ -109,14 +111,40 @@ class Standing:
 
 
 def unprobed(server: Server, situation: Situation) -> Standing | None:
-    """The standing of a server without facts (no report yet, or a failed one); None when it has facts."""
+    """The standing of a server without facts (no report yet, a failed or a refused one); None when it has facts."""
     report = situation.reports.get(server.name)
     state = situation.state(server.name)
     if report is None:
         return Standing(server, state, Role.UNKNOWN, "not probed yet")
     if report.error:
         return Standing(server, state, Role.DOWN, f"down: {report.error}")
+    if report.refusal and not report.facts:
+        return Standing(server, state, Role.UNKNOWN, f"alive, but it cannot be judged: {report.refusal}")
     return None
+
+
+def as_last_seen(standing: Standing, situation: Situation) -> Standing:
+    """The standing of a server that lets the monitor look no more: what it was, and primary only if nobody else can.
+
+    It is alive, so what runs there goes on; where it must not write it says so itself. The primary gets a moment in
+    which the others may turn out to refuse as well, or the role would go round.
+    """
+    report = situation.reports[standing.name]
+    if not report.refusal:
+        return standing
+    spared = standing.name == situation.previous.primary and situation.now - report.seen < REFUSAL_GRACE
+    last_resort = "" if spared or standing.role is not Role.REPLICA else "out of the monitor's sight"
+    reason = f"{standing.reason} as last seen: {report.refusal}"
+    return replace(standing, reason=reason, last_resort=standing.last_resort or last_resort)
+
+
+def refusals(situation: Situation) -> tuple[str, ...]:
+    """The alarm about servers that do not let the monitor look, if there are any."""
+    found = {name: report.refusal for name, report in situation.reports.items() if report.refusal}
+    if not found:
+        return ()
+    names = ", ".join(server.name for server in situation.servers if server.name in found)
+    return (f"the monitor cannot look at {names}: {next(iter(found.values()))}",)
 
 
 def is_on(value: str) -> bool:

@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sqlproxy.monitor.base import Situation, Standing, Verdict, candidates, choose_primary, is_on, unprobed, view
+from sqlproxy.monitor.base import (
+    Situation,
+    Standing,
+    Verdict,
+    as_last_seen,
+    candidates,
+    choose_primary,
+    is_on,
+    refusals,
+    unprobed,
+    view,
+)
 from sqlproxy.monitor.views import Member, Outlook, judge_views
 from sqlproxy.topology.model import AdminState, Role, Server
 
@@ -127,7 +138,7 @@ class Galera:
         members = [
             Member(s.name, f.state_uuid, f.conf_id, f.size, f.index, f.incoming, situation.reports[s.name].at)
             for s in standings
-            if (f := facts.get(s.name)) is not None and f.primary_component
+            if (f := facts.get(s.name)) is not None and f.primary_component and not situation.reports[s.name].refusal
         ]
         outlook = judge_views(members, situation)
         placed = [_place(s, outlook) for s in standings]
@@ -136,7 +147,7 @@ class Galera:
         return Verdict(
             servers=tuple(view(s, primary, situation) for s in placed),
             primary=primary.name if primary else None,
-            alarms=outlook.alarms + _shortage(placed, primary, outlook),
+            alarms=outlook.alarms + refusals(situation) + _shortage(placed, primary, outlook),
             candidates=candidates(eligible),
             recheck=outlook.recheck,
             memory=outlook.memory,
@@ -161,7 +172,7 @@ class Galera:
         if draining:
             reason = f"draining: pxc_maint_mode={facts.maint_mode}"
         role, reason = obstacle or (Role.REPLICA, reason)
-        return Standing(
+        standing = Standing(
             server,
             AdminState.DRAIN if draining and state is AdminState.ACTIVE else state,
             role,
@@ -173,6 +184,7 @@ class Galera:
             distinction=f"lowest local index {facts.index}",
             figures=facts.figures,
         )
+        return as_last_seen(standing, situation)
 
     def _obstacle(self, facts: GaleraFacts) -> tuple[Role, str] | None:
         """What keeps a node from taking work, the deepest cause first; None when nothing does."""

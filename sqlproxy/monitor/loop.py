@@ -225,14 +225,15 @@ class Monitor:
 
     def _period(self, watch: _Watch) -> float:
         down = watch.down_since is not None and self._clock.now() - watch.down_since > PATIENT_AFTER
-        return max(self._config.interval, PATIENT_PERIOD) if down else self._config.interval
+        report = self._reports.get(watch.server.name)
+        patient = down or bool(report and report.refusal)
+        return max(self._config.interval, PATIENT_PERIOD) if patient else self._config.interval
 
     def _take(self, watch: _Watch, report: NodeReport) -> None:
         name = watch.server.name
         first = name not in self._reports
-        if report.error and not first:  # what a server can do is still worth knowing while it is down
-            last = self._reports[name]
-            report = replace(report, version=last.version, capabilities=last.capabilities, collation=last.collation)
+        if not first:
+            report = _completed(report, self._reports[name])
         self._reports[name] = report
         watch.down_since = (watch.down_since or report.at) if report.error else None
         if first and not self._judging:
@@ -289,3 +290,11 @@ class Monitor:
     def _tell(self, change: Change) -> None:
         log.log(logging.WARNING if change.bad else logging.INFO, "%s", change.text)
         self._publisher.event(change.kind, change.server, change.text)
+
+
+def _completed(report: NodeReport, last: NodeReport) -> NodeReport:
+    """What a server can do is still worth knowing while it is down, what it was while the monitor may not look."""
+    if not report.error and not report.refusal:
+        return report
+    known = replace(report, version=last.version, capabilities=last.capabilities, collation=last.collation)
+    return replace(known, facts=last.facts, seen=last.seen or last.at) if report.refusal else known

@@ -25,6 +25,10 @@ from sqlproxy.wire.handshake import Greeting
 
 ER_ACCESS_DENIED, ER_UNKNOWN_SYSTEM_VARIABLE, CR_CONN_HOST_ERROR, CR_SERVER_LOST = 1045, 1193, 2003, 2013
 PROGRAM_NAME = "sqlproxy monitor"
+# Errors of a server that is alive and well but does not let the monitor in, or ask: too many connections (1040, 1203,
+# 1226), wrong user, password or host (1044, 1045, 1129, 1130, 1698), grants (1142, 1143, 1227, 1370), expired password
+# (1820, 1862) and locked account (3118, 4151). https://mariadb.com/docs/server/reference/error-codes
+REFUSALS = frozenset({1040, 1044, 1045, 1129, 1130, 1142, 1143, 1203, 1226, 1227, 1370, 1698, 1820, 1862, 3118, 4151})
 
 
 REOPEN_SHARE = 0.3  # of the timeout, for a new connection after a kept one was dropped
@@ -105,6 +109,8 @@ class Probe:
             error = f"no answer within {self._settings.timeout:g}s"
         except Exception as failure:  # whatever a server sends, the answer is a report
             error = self._explain(failure)
+            if isinstance(failure, aiomysql.MySQLError) and failure.args[:1] and failure.args[0] in REFUSALS:
+                return NodeReport(self._server.name, self._now(), refusal=error)
         if self._now() - started > 2 * self._settings.timeout:  # this process was stopped, not the server
             return await self._second_chance(error)
         return NodeReport(self._server.name, self._now(), error)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlproxy.monitor.base import Situation, Standing, Verdict, candidates, choose_primary, is_on, unprobed, view
+from sqlproxy.monitor.base import (
+    Situation,
+    Standing,
+    Verdict,
+    as_last_seen,
+    candidates,
+    choose_primary,
+    is_on,
+    refusals,
+    unprobed,
+    view,
+)
 from sqlproxy.topology.model import Role, Server
 
 
@@ -35,7 +46,7 @@ class Static:
         return Verdict(
             servers=tuple(view(s, primary, situation) for s in standings),
             primary=primary.name if primary else None,
-            alarms=alarms,
+            alarms=refusals(situation) + alarms,
             candidates=candidates(standings),
         )
 
@@ -44,7 +55,7 @@ class Static:
         if standing is not None:
             return standing
         read_only = self.parse(situation.reports[server.name].facts).read_only
-        return Standing(
+        standing = Standing(
             server,
             situation.state(server.name),
             Role.REPLICA,
@@ -54,3 +65,4 @@ class Static:
             distinction="first",
             figures={"read_only": read_only},
         )
+        return as_last_seen(standing, situation)

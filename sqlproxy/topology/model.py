@@ -91,11 +91,15 @@ class NodeReport:
 
     ``at`` is monotonic seconds, ``latency`` seconds. ``error`` is empty when the probe succeeded; ``facts`` are
     then the flavour's rows, lower-case name to value. ``capabilities`` and ``version`` come from the greeting.
+    ``refusal`` is why a server that answers does not let the monitor look: it is alive, and ``facts`` are the last
+    that are known of it, if any, as of ``seen``.
     """
 
     server: str
     at: float
     error: str = ""
+    refusal: str = ""
+    seen: float = 0.0
     latency: float = 0.0
     version: str = ""
     capabilities: int = 0

@@ -54,6 +54,9 @@ class World:
     def wait_no_primary(self) -> None:
         wait_until(lambda: self.proxy.primary is None, 20, "there is no primary")
 
+    def wait_alarm(self, text: str) -> None:
+        wait_until(lambda: any(text in alarm for alarm in self.proxy.get("/v1/monitor")["alarms"]), 20, text)
+
     def wait_role(self, name: str, role: str) -> None:
         wait_until(lambda: self.proxy.servers()[name]["role"] == role, 30, f"{name} is {role}")
 

@@ -210,10 +210,27 @@ async def test_a_wrong_password_is_named_with_user_and_server(healthy_galera: Ga
     config = CONFIG.model_copy(update={"password": SecretStr("wrong")})
     async with monitoring(healthy_galera, config) as watched:
         view = watched.view("n1")
-        assert view.role is Role.DOWN
-        assert view.reason.startswith("down: n1 refuses the monitor user 'monitor': Access denied for user 'monitor'")
+        assert view.role is Role.UNKNOWN
+        refusal = "n1 refuses the monitor user 'monitor': Access denied for user 'monitor'"
+        assert view.reason.startswith(f"alive, but it cannot be judged: {refusal}")
         assert "wrong" not in repr(watched.monitor.reports)
-        assert watched.snapshot.alarms == ("no primary: no usable server",)
+        assert watched.snapshot.alarms[0].startswith(f"the monitor cannot look at n1, n2, n3: {refusal}")
+        assert watched.snapshot.alarms[1] == "no primary: no usable server"
+
+
+async def test_servers_that_refuse_the_monitor_stay_what_they_were(watched: Watched) -> None:
+    before = {view.name: view.role for view in watched.snapshot.servers}
+    await watched.sql("n1", "ALTER USER monitor@'%' ACCOUNT LOCK")
+    try:
+        for name in before:
+            await watched.sql(name, "KILL USER monitor")
+        await watched.until(lambda: watched.snapshot.alarms, 5, "an alarm")
+        await watched.until(lambda: all(r.refusal for r in watched.monitor.reports.values()), 5, "all refuse")
+        assert {view.name: view.role for view in watched.snapshot.servers} == before
+        assert "as last seen: n1 " in watched.view("n1").reason
+    finally:
+        await watched.sql("n1", "ALTER USER monitor@'%' ACCOUNT UNLOCK")
+    await watched.until(lambda: not watched.snapshot.alarms, 5, "the end of the alarm")
 
 
 async def test_a_killed_probe_connection_is_no_verdict_on_the_server(watched: Watched) -> None:

@@ -138,6 +138,9 @@ class Bench:
     def fail(self, name: str, error: str = "connection refused") -> None:
         self.servers.answers[name] = down(name, error)
 
+    def refuse(self, name: str) -> None:
+        self.servers.answers[name] = NodeReport(name, 0.0, refusal="no entry")
+
     @property
     def primary(self) -> str | None:
         return self.publisher.snapshot.primary

@@ -148,6 +148,42 @@ async def test_what_a_server_can_do_is_remembered_while_it_is_down() -> None:
         assert view.version == "5.5.5-10.11.19-MariaDB"
 
 
+async def test_servers_that_refuse_the_monitor_keep_their_roles_until_they_let_it_look_again() -> None:
+    async with Bench() as bench:
+        for name in ("n1", "n2", "n3"):
+            bench.refuse(name)
+        await bench.clock.advance(60.0)
+        assert [bench.role(name) for name in ("n1", "n2", "n3")] == [Role.PRIMARY, Role.REPLICA, Role.REPLICA]
+        assert bench.publisher.fresh_at == pytest.approx(bench.clock.now(), abs=1.01)
+        assert bench.events("primary") == ["primary none -> n1: n1 is synced, lowest local index 0 of priority 1"]
+        assert bench.publisher.snapshot.alarms == ("the monitor cannot look at n1, n2, n3: no entry",)
+        bench.fail("n1")
+        await bench.clock.advance(1.1)
+        assert bench.primary == "n2"
+        bench.refuse("n1")
+        await bench.clock.advance(1.1)
+        assert bench.role("n1") is Role.UNKNOWN
+        for index, name in enumerate(("n1", "n2", "n3")):
+            bench.change(name, index)
+        await bench.clock.advance(5.0)
+        assert bench.primary == "n1"
+        assert bench.events("alarm")[-1].startswith("over: the monitor cannot look at n")
+
+
+async def test_one_server_that_refuses_the_monitor_gives_the_primary_role_to_one_that_does_not() -> None:
+    async with Bench() as bench:
+        bench.refuse("n1")
+        assert 2.5 < await bench.until(lambda: bench.primary == "n2") <= 4.5
+        assert bench.role("n1") is Role.REPLICA
+        for name, index in (("n2", 0), ("n3", 1)):  # the view goes on without n1's word
+            bench.change(name, index, cluster_conf_id="8")
+        await bench.clock.advance(5.0)
+        assert bench.primary == "n2"
+        bench.fail("n2")
+        await bench.clock.advance(1.0)
+        assert bench.primary == "n3"
+
+
 async def test_draining_the_primary_moves_it_at_once_and_activating_moves_it_back() -> None:
     async with Bench() as bench:
         bench.monitor.set_state("n1", AdminState.DRAIN)

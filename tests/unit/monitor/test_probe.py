@@ -185,12 +185,8 @@ def wrapped(cause: OSError) -> aiomysql.OperationalError:
         (wrapped(OSError("Multiple exceptions: …")), "Multiple exceptions: …"),
         (aiomysql.OperationalError(2013, "Lost connection to MySQL server"), "connection lost"),
         (
-            aiomysql.OperationalError(1045, "Access denied for user 'watcher'@'localhost'"),
-            "n1 refuses the monitor user 'watcher': Access denied for user 'watcher'@'localhost'",
-        ),
-        (
-            aiomysql.OperationalError(1227, "Access denied; you need PROCESS"),
-            "n1 answers the monitor user 'watcher' with error 1227: Access denied; you need PROCESS",
+            aiomysql.OperationalError(1053, "Server shutdown in progress"),
+            "n1 answers the monitor user 'watcher' with error 1053: Server shutdown in progress",
         ),
         (ProbeError("the server offers no TLS"), "the server offers no TLS"),
         (IndexError("index out of range"), "the answer could not be understood: IndexError: index out of range"),
@@ -202,7 +198,33 @@ async def test_failures_become_sentences_without_the_password(
     connections.on_open = failing(failure)  # type: ignore[method-assign]
     report = await probe().report()
     assert isinstance(report, NodeReport)
-    assert report.error == sentence
+    assert (report.error, report.refusal) == (sentence, "")
+    assert "geheim" not in repr(report)
+
+
+@pytest.mark.parametrize(
+    ("failure", "sentence"),
+    [
+        (
+            aiomysql.OperationalError(1045, "Access denied for user 'watcher'@'localhost'"),
+            "n1 refuses the monitor user 'watcher': Access denied for user 'watcher'@'localhost'",
+        ),
+        (
+            aiomysql.OperationalError(1227, "Access denied; you need PROCESS"),
+            "n1 answers the monitor user 'watcher' with error 1227: Access denied; you need PROCESS",
+        ),
+        (
+            aiomysql.OperationalError(1040, "Too many connections"),
+            "n1 answers the monitor user 'watcher' with error 1040: Too many connections",
+        ),
+    ],
+)
+async def test_a_server_that_does_not_let_the_monitor_look_is_alive(
+    connections: type[FakeConnection], failure: Exception, sentence: str
+) -> None:
+    connections.on_open = failing(failure)  # type: ignore[method-assign]
+    report = await probe().report()
+    assert (report.error, report.refusal) == ("", sentence)
     assert "geheim" not in repr(report)
 
 
