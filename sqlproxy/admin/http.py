@@ -5,22 +5,21 @@ Every error is ``{"error": sentence, "hint": what to do}``. Access rules are in 
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import asyncio
 import json
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable
-from importlib import resources
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 
-from sqlproxy.admin import commands, view
+from sqlproxy.admin import commands, dashboard, view
 from sqlproxy.admin.access import Guard
 from sqlproxy.admin.clustercheck import clustercheck
 from sqlproxy.admin.commands import CommandError
+from sqlproxy.admin.live import LiveFeed, TooManyWatchers, event
 from sqlproxy.admin.metrics import CONTENT_TYPE, Metrics
 from sqlproxy.admin.openapi import Route, document
 from sqlproxy.admin.routes import ROUTES
@@ -29,6 +28,7 @@ from sqlproxy.config import AdminConfig
 from sqlproxy.errors import SqlproxyError
 
 MAX_BODY = 1 << 20
+EVENT_STREAM = "text/event-stream"
 
 log = logging.getLogger("sqlproxy.admin")
 
@@ -96,10 +96,11 @@ class AdminServer:
     def application(self) -> web.Application:
         """The aiohttp application, without a socket."""
         app = web.Application(client_max_size=MAX_BODY, middlewares=[self._answer])
+        app.cleanup_ctx.append(self._handlers.feeding)
         for route in ROUTES:
             handler = self._guarded(route)
             app.router.add_route(route.method, route.path, handler)
-            if route.method == "GET":
+            if route.method == "GET" and route.media != EVENT_STREAM:
                 app.router.add_route("HEAD", route.path, handler)
             if route.probe:
                 app.router.add_route("OPTIONS", route.path, handler)
@@ -185,12 +186,51 @@ class _Handlers:
     def __init__(self, runtime: Runtime, guard: Guard) -> None:
         self._runtime = runtime
         self._guard = guard
-        self._page, self._policy = _dashboard()
+        self._assets = dashboard.assets()
+        self._feed = LiveFeed(runtime)
         self.metrics_registry = Metrics(runtime)
 
+    async def feeding(self, app: web.Application) -> AsyncIterator[None]:
+        """Keep the dashboard's feed running as long as the application."""
+        task = asyncio.get_running_loop().create_task(self._feed.run())
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
     async def dashboard(self, request: web.Request, who: str) -> web.Response:
-        headers = {"Content-Security-Policy": self._policy}
-        return web.Response(text=self._page, content_type="text/html", headers=headers)
+        return self._asset(dashboard.PAGE)
+
+    async def asset(self, request: web.Request, who: str) -> web.Response:
+        return self._asset(request.match_info["file"])
+
+    def _asset(self, name: str) -> web.Response:
+        if name not in self._assets:
+            raise CommandError(404, f"the dashboard has no file {name!r}", "GET / is its page")
+        asset = self._assets[name]
+        headers = {"Content-Security-Policy": dashboard.POLICY}
+        return web.Response(body=asset.body, content_type=asset.media, charset="utf-8", headers=headers)
+
+    async def stream(self, request: web.Request, who: str) -> web.StreamResponse:
+        response = web.StreamResponse(headers=_HEADERS | {"X-Accel-Buffering": "no"})
+        response.content_type = EVENT_STREAM
+        try:
+            watcher = self._feed.watch()
+        except TooManyWatchers:
+            raise CommandError(503, "too many dashboards are open", "close one, or poll GET /v1/servers") from None
+        try:
+            await response.prepare(request)
+            await response.write(self._feed.opening(who))
+            seen = 0
+            while True:
+                await response.write(await watcher.next())
+                news = view.events(self._runtime, seen)
+                if news:
+                    seen = self._runtime.publisher.events[-1].number
+                    await response.write(event("events", news))
+        except ConnectionResetError:
+            return response
+        finally:
+            self._feed.leave(watcher)
 
     async def openapi(self, request: web.Request, who: str) -> web.Response:
         return _json(document(ROUTES))
@@ -269,26 +309,3 @@ class _Handlers:
 
     async def notify(self, request: web.Request, who: str) -> web.Response:
         return _json(commands.notify(self._runtime, await _body(request), who))
-
-
-def _dashboard() -> tuple[str, str]:
-    """The page, and a content security policy that lets run nothing but what is written in it."""
-    page = resources.files("sqlproxy.admin").joinpath("dashboard/index.html").read_text("utf-8")
-    return page, "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src {_digest(page, 'script')}",
-            f"style-src {_digest(page, 'style')}",
-            "connect-src 'self'",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        ]
-    )
-
-
-def _digest(page: str, tag: str) -> str:
-    inside = re.search(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-    text = inside[1] if inside else ""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

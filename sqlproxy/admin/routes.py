@@ -6,6 +6,14 @@ from sqlproxy.admin.openapi import Route
 
 ROUTES = (
     Route("GET", "/", "dashboard", "the dashboard", media="text/html"),
+    Route("GET", "/dashboard/{file}", "asset", "a part of the dashboard", media="text/plain"),
+    Route(
+        "GET",
+        "/v1/stream",
+        "stream",
+        "server-sent events: hello once (samples of the last minutes), then state each second and at every change",
+        media="text/event-stream",
+    ),
     Route("GET", "/openapi.json", "openapi", "this document"),
     Route("GET", "/health", "health", "the proxy is alive", public=True, probe=True),
     Route(

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import io
 import json
 import logging
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import ClientResponse
+from aiohttp.test_utils import TestClient
 
+from sqlproxy.admin import live
 from sqlproxy.admin.http import MAX_BODY, AdminServer
 from sqlproxy.admin.routes import ROUTES
 from sqlproxy.config import AdminConfig
 from sqlproxy.errors import ConfigError, SqlproxyError
 from sqlproxy.topology.model import Address, AdminState, Role
+from tests.support.waiting import wait_until_async
 
 from .conftest import MONITOR_SECRET, Connect, Runtime, view
 
@@ -192,7 +196,7 @@ async def test_clustercheck_fails_for_unknown_servers_and_stale_verdicts(connect
 @pytest.mark.parametrize("path", GUARDED)
 async def test_everything_else_needs_credentials(connect: Connect, path: str) -> None:
     client = await connect(**TOKEN)
-    answer = await client.get(path.replace("{name}", "n1"))
+    answer = await client.get(path.replace("{name}", "n1").replace("{file}", "app.js"))
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"].startswith("Basic ")
     assert set(await answer.json()) == {"error", "hint"}
@@ -366,20 +370,87 @@ async def test_a_bug_is_logged_and_not_shown(
 # -- dashboard, metrics, description -----------------------------------------------------------------------------
 
 
-async def test_the_dashboard_runs_only_what_its_policy_hashes(connect: Connect) -> None:
-    answer = await (await connect()).get("/")
-    page, policy = await answer.text(), answer.headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy
+OWN_FILES = ("index.html", "style.css", "app.js", "actions.js", "charts.js", "page.js", "picture.js")
+
+
+async def test_the_dashboard_runs_nothing_but_files_of_its_own_origin(connect: Connect) -> None:
+    client = await connect()
+    answer = await client.get("/")
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
     assert "unsafe" not in policy
-    for tag in ("script", "style"):
-        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-        assert base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode() in policy
+    wanted = re.findall(r'(?:src|href)="(/dashboard/[^"]+)"', await answer.text())
+    assert {await _status(client, path) for path in wanted} == {200}
+    assert await _status(client, "/dashboard/vendor/../../http.py") == 404
+    assert await _status(client, "/dashboard/__init__.py") == 404
 
 
-async def test_the_dashboard_is_self_contained_and_writes_text_only(connect: Connect) -> None:
-    page = await (await (await connect()).get("/")).text()
-    assert not re.search(r"https?://|//cdn|@import|url\(", page)
+async def _status(client: TestClient, path: str) -> int:
+    return (await client.get(path)).status
+
+
+@pytest.mark.parametrize("name", OWN_FILES)
+async def test_the_dashboard_is_self_contained_and_writes_text_only(connect: Connect, name: str) -> None:
+    page = await (await (await connect()).get(f"/dashboard/{name}")).text()
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|//cdn|@import|url\(", page)
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|\son\w+=", page)
+
+
+async def test_every_file_of_the_dashboard_comes_with_its_type(connect: Connect) -> None:
+    client = await connect()
+    types = {name: (await client.get(f"/dashboard/{name}")).headers["Content-Type"] for name in OWN_FILES}
+    assert types == {
+        name: {"html": "text/html", "css": "text/css", "js": "text/javascript"}[name.rpartition(".")[2]]
+        + "; charset=utf-8"
+        for name in OWN_FILES
+    }
+    assert (await client.get("/dashboard/uPlot.iife.min.js")).status == 200
+
+
+async def test_a_stream_opens_with_the_samples_and_goes_on_with_the_state(connect: Connect, runtime: Runtime) -> None:
+    runtime.publisher.event("primary", "n1", "n1 is the primary")
+    async with (await connect()).get("/v1/stream") as answer:
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        assert answer.headers["Cache-Control"] == "no-store"
+        hello = await _event(answer, "hello")
+        assert hello["who"].startswith("anonymous from ")
+        state = await _event(answer, "state")
+        assert [row["name"] for row in state["servers"]] == ["n1", "n2", "n3"]
+        (news,) = await _event(answer, "events")
+        assert news["text"] == "n1 is the primary"
+
+
+async def _event(answer: ClientResponse, kind: str) -> Any:
+    """The data of the next event, which must be of this kind."""
+    lines = [(await answer.content.readline()).decode() for _ in range(3)]
+    assert lines[0] == f"event: {kind}\n"
+    assert lines[2] == "\n"
+    return json.loads(lines[1].removeprefix("data: "))
+
+
+async def test_a_change_of_the_servers_reaches_the_stream_at_once(connect: Connect, runtime: Runtime) -> None:
+    async with (await connect()).get("/v1/stream") as answer:
+        await _event(answer, "hello")
+        while (await _event(answer, "state"))["monitor"]["primary"] != "n1":
+            pass
+        runtime.show("n2", view("n1"), view("n2", Role.PRIMARY), view("n3"))
+        while (await _event(answer, "state"))["monitor"]["primary"] != "n2":
+            pass
+
+
+async def test_more_dashboards_than_are_served_are_told_so(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MAX_WATCHERS", 1)
+    client = await connect()
+    async with client.get("/v1/stream"):
+        answer = await client.get("/v1/stream")
+        assert answer.status == 503
+        assert (await answer.json())["error"] == "too many dashboards are open"
+
+    async def free_again() -> bool:
+        async with client.get("/v1/stream") as answer:
+            return answer.status == 200
+
+    await wait_until_async(free_again, message="the place of a page that was closed is free")
 
 
 async def test_metrics_are_served_as_prometheus_text(connect: Connect) -> None:

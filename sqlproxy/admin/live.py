@@ -1,0 +1,142 @@
+"""What the dashboard shows, pushed: one task samples the proxy and builds each frame once for all who watch.
+
+A frame is a server-sent event (https://html.spec.whatwg.org/multipage/server-sent-events.html). A watcher that reads
+slowly misses frames, never delays others; nothing is built while nobody watches but the samples of the plots.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+
+from sqlproxy.admin import view
+from sqlproxy.admin.history import FIELDS, SAMPLE_SECONDS, History
+from sqlproxy.admin.view import Row, Runtime
+
+MAX_WATCHERS = 64
+FRAME_SECONDS = 1.0
+MAX_SESSIONS = 100
+SESSIONS_SHARE = 0.01  # of the time, at most, goes into listing sessions for those who watch
+
+log = logging.getLogger("sqlproxy.admin")
+
+
+class TooManyWatchers(Exception):
+    """As many pages as are served at once are open."""
+
+
+class Watcher:
+    """One open page: the newest frame it has not seen."""
+
+    def __init__(self) -> None:
+        self._frame = b""
+        self._ready = asyncio.Event()
+
+    def offer(self, frame: bytes) -> None:
+        """Replace the frame that waits, if any."""
+        self._frame = frame
+        self._ready.set()
+
+    async def next(self) -> bytes:
+        """The newest frame, once there is one that was not returned yet."""
+        await self._ready.wait()
+        self._ready.clear()
+        return self._frame
+
+
+class LiveFeed:
+    """Samples ``runtime`` and feeds its watchers; `run` is its task."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._history = History()
+        self._newest: Row = {}
+        self._watchers: set[Watcher] = set()
+        self._wake = asyncio.Event()
+        self._sessions: list[Row] = []
+        self._sessions_due = 0.0
+
+    def watch(self) -> Watcher:
+        """A new watcher, to be given back with `leave`. Raises TooManyWatchers."""
+        if len(self._watchers) >= MAX_WATCHERS:
+            raise TooManyWatchers
+        watcher = Watcher()
+        self._watchers.add(watcher)
+        self._wake.set()
+        return watcher
+
+    def leave(self, watcher: Watcher) -> None:
+        """Stop feeding it."""
+        self._watchers.discard(watcher)
+
+    def opening(self, who: str) -> bytes:
+        """The first event of a stream: who is logged in, and the samples so far."""
+        hello = {
+            "who": who,
+            "fields": FIELDS,
+            "seconds": SAMPLE_SECONDS,
+            "samples": self._history.samples(),
+            "started_at": self._runtime.started_at,
+        }
+        return event("hello", hello)
+
+    async def run(self) -> None:
+        """Sample and feed until cancelled; a change of the servers is shown at once."""
+        unsubscribe = self._runtime.publisher.subscribe(lambda new, old: self._wake.set())
+        try:
+            sample_due = 0.0
+            while True:
+                now = time.monotonic()
+                if now >= sample_due:
+                    self._sample()
+                    sample_due = now + SAMPLE_SECONDS
+                if self._watchers:
+                    await self._feed()
+                await self._pause(min(sample_due, now + FRAME_SECONDS) if self._watchers else sample_due)
+        finally:
+            unsubscribe()
+
+    def _sample(self) -> None:
+        self._newest = self._history.add(time.time(), view.servers(self._runtime), view.services(self._runtime))
+
+    async def _pause(self, until: float) -> None:
+        self._wake.clear()
+        try:
+            await asyncio.wait_for(self._wake.wait(), max(0.05, until - time.monotonic()))
+        except TimeoutError:
+            return
+
+    async def _feed(self) -> None:
+        state: Row = {
+            "monitor": view.monitor(self._runtime),
+            "servers": view.servers(self._runtime),
+            "services": view.services(self._runtime),
+            "sessions": await self._some_sessions(),
+            "sample": self._newest,
+        }
+        frame = event("state", state)
+        for watcher in self._watchers:
+            watcher.offer(frame)
+
+    async def _some_sessions(self) -> list[Row]:
+        """The first sessions; listing many takes a while, so it is done the less often the longer it takes."""
+        started = time.monotonic()
+        if started < self._sessions_due:
+            return self._sessions
+        try:
+            rows = await view.sessions(self._runtime)
+        except Exception:
+            log.exception("the sessions could not be listed")
+            rows = []
+        self._sessions = rows[:MAX_SESSIONS]
+        took = time.monotonic() - started
+        self._sessions_due = started + took / SESSIONS_SHARE
+        return self._sessions
+
+
+def event(kind: str, data: object) -> bytes:
+    """A server-sent event; JSON has no bare line breaks, so one data line is enough."""
+    text = json.dumps(data, ensure_ascii=False, default=str)
+    return f"event: {kind}\ndata: {text}\n\n".encode("utf-8", "backslashreplace")
