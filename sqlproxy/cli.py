@@ -131,6 +131,16 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="maxscale.cnf, haproxy.cfg, proxysql.cnf or a dump of its admin side.")],
+) -> None:
+    """Print our configuration for another proxy's; what has no equivalent stands in comments."""
+    from sqlproxy.migrate.convert import convert_file
+
+    sys.stdout.write(convert_file(file))
+
+
 # -- looking -----------------------------------------------------------------------------------------------------
 
 

@@ -335,3 +335,19 @@ def test_the_command_line_starts_without_what_only_servers_need() -> None:
     code = f"import sys, sqlproxy.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout.decode().strip() == "[]"
+
+
+def test_import_prints_a_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "haproxy.cfg"
+    path.write_text("listen mysql\n bind *:3306\n mode tcp\n server db1 10.0.0.1:3306 check\n")
+    result = sqlproxy("import", path)
+    assert result.exit_code == 0
+    assert 'address = "10.0.0.1:3306"' in result.stdout
+
+
+def test_import_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    path = tmp_path / "my.cnf"
+    path.write_text("[mysqld]\nport=3306\n")
+    result = sqlproxy("import", path)
+    assert result.exit_code == 2
+    assert result.stderr == f"sqlproxy: {path}: is not a configuration of MaxScale, HAProxy or ProxySQL\n"

@@ -47,10 +47,11 @@ MAY_IMPORT = {
     "fleet": SESSION,
     "supervisor": EDGE | {"app", "channel", "engine", "fleet"},
     "worker": EDGE | {"channel", "engine", "loops"},
+    "migrate": SETTINGS,
     "lab": EDGE - {"admin"},
     "app": EDGE | {"engine"},
     "run": EDGE | {"app", "lab", "loops"},
-    "cli": EDGE | {"app", "lab", "run"},
+    "cli": EDGE | {"app", "lab", "migrate", "run"},
     "__main__": {"cli"},
 }
 
@@ -61,6 +62,7 @@ NO_ASYNCIO = (
     "routing/*",
     "config.py",
     "errors.py",
+    "migrate/*",
     *(f"monitor/{name}.py" for name in ("base", "changes", "flavours", "galera", "static", "views")),
     *(f"monitor/{name}.py" for name in ("group_replication", "ndb", "replication")),
     *(f"session/{name}.py" for name in ("state", "prepared", "history", "transaction")),

@@ -1,0 +1,12 @@
+PRAGMA foreign_keys=OFF;
+BEGIN TRANSACTION;
+CREATE TABLE mysql_servers (hostgroup_id INT CHECK (hostgroup_id>=0) NOT NULL DEFAULT 0 , hostname VARCHAR NOT NULL , port INT CHECK (port >= 0 AND port <= 65535) NOT NULL DEFAULT 3306 , gtid_port INT NOT NULL DEFAULT 0 , status VARCHAR CHECK (UPPER(status) IN ('ONLINE','SHUNNED','OFFLINE_SOFT', 'OFFLINE_HARD')) NOT NULL DEFAULT 'ONLINE' , weight INT NOT NULL DEFAULT 1, compression INT , max_connections INT, max_replication_lag INT, use_ssl INT, max_latency_ms INT UNSIGNED, comment VARCHAR NOT NULL DEFAULT '' , PRIMARY KEY (hostgroup_id, hostname, port) );
+INSERT INTO mysql_servers VALUES(0,'db1.example',3306,0,'ONLINE',1,0,1000,0,0,0,'db1');
+INSERT INTO mysql_servers VALUES(1,'db2.example',3306,0,'OFFLINE_SOFT',1,0,1000,10,0,0,'');
+INSERT INTO mysql_replication_hostgroups VALUES(0,1,'read_only','it''s ours');
+INSERT INTO global_variables VALUES('mysql-monitor_username','mon'),('mysql-monitor_password','pw');
+SET mysql-interfaces='0.0.0.0:3306';
+UPDATE global_variables SET variable_value='4' WHERE variable_name='mysql-threads';
+INSERT INTO mysql_users (username,password,default_hostgroup) VALUES ('app','*ABC',0);
+LOAD MYSQL SERVERS TO RUNTIME;
+COMMIT;
