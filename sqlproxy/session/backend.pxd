@@ -16,6 +16,7 @@ cdef class Backend:
     cdef public str reason
     cdef public bint filters
     cdef public bint only_state_change
+    cdef public bint attributed
     cdef public bytes _kept
     cdef public object _prelude
     cdef public bint _starting

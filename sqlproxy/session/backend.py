@@ -15,6 +15,7 @@ from sqlproxy.session.compressed import CompressedTransport
 from sqlproxy.session.prepared import BackendStatement
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.wire import codec
+from sqlproxy.wire.attributes import NONE, with_block
 from sqlproxy.wire.constants import COM_PING, COM_QUERY, COM_QUIT, COM_STMT_CLOSE, HEADER, SERVER_STATUS_AUTOCOMMIT
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.packets import parse_err
@@ -61,6 +62,7 @@ class Backend:
         self.reason = ""  # why it was given up
         self.filters = False  # reports of changed session state are more than the client shall see
         self.only_state_change = False  # of these, leave out only what the client did not ask for
+        self.attributed = False  # its COM_QUERYs begin with query attributes
         self._kept = b""  # the beginning of a packet that may have to be filtered
         self._transport: asyncio.Transport | None = None
         self._collected: list[bytes] | None = None  # a reply being collected by ``call``
@@ -138,14 +140,14 @@ class Backend:
 
     # -- slow paths
 
-    async def call(self, payload: bytes, kind: int, timeout: float) -> bytes:
-        """Run a command and collect its reply, headers included.
+    async def call(self, payload: bytes, kind: int, timeout: float, block: bytes = NONE) -> bytes:
+        """Run a command and collect its reply, headers included; ``block``: the query attributes of a COM_QUERY.
 
         Raises ServerError when the reply is (or ends in) an ERR packet, ServerLost when the connection breaks or
         the reply takes longer than ``timeout`` seconds.
         """
         self._expect_reply()
-        self.send(codec.packet(0, payload), kind)
+        self.send(self._framed(payload, block), kind)
         reply = await self._whole_reply(timeout)
         if self.tracker.error:
             raise last_error(reply)
@@ -167,7 +169,12 @@ class Backend:
         self._prelude = ResponseTracker(self.tracker.deprecate_eof)
         self._prelude.begin(kind)
         self._starting = True
-        self._write(codec.packet(0, payload))
+        self._write(self._framed(payload))
+
+    def _framed(self, payload: bytes, block: bytes = NONE) -> bytes:
+        """A whole command of our own."""
+        command = codec.packet(0, payload)
+        return with_block(command, block) if self.attributed and payload[0] == COM_QUERY else command
 
     def _start(self, chunk: bytes) -> bytes:
         """Take what belongs to the login or to an answer that nobody awaits; what follows that is returned."""

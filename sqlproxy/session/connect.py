@@ -25,6 +25,7 @@ from sqlproxy.wire.constants import (
     CLIENT_PLUGIN_AUTH,
     CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA,
     CLIENT_PROTOCOL_41,
+    CLIENT_QUERY_ATTRIBUTES,
     CLIENT_SECURE_CONNECTION,
     CLIENT_SESSION_TRACK,
     CLIENT_SSL,
@@ -138,6 +139,7 @@ async def _log_in(server: Server, backend: Backend, sock: socket.socket, login: 
     capabilities = _capabilities(server, greeting, login)
     backend.tracker.tracking = backend.filters = bool(capabilities & CLIENT_SESSION_TRACK)
     backend.only_state_change = bool(login.capabilities & CLIENT_SESSION_TRACK)
+    backend.attributed = bool(capabilities & CLIENT_QUERY_ATTRIBUTES)
     backend.thread_id = greeting.connection_id
     context = _tls_context(server, greeting, login.tls)
     if context is not None:

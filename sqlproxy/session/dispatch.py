@@ -96,7 +96,9 @@ async def _query(session: Session, command: bytes) -> None:
         mask = mask & ~TARGETS | (WRITE | UNKNOWN if body is None else body)
     hint = session.hinted(mask, payload)
     if session.exactly_once and hint is None and exactly_once.applies(session.state, mask, payload):
-        await exactly_once.run(session, mask, lambda backend: backend.call(payload, QUERY, exactly_once.NO_LIMIT))
+        await exactly_once.run(
+            session, mask, lambda backend: backend.call(payload, QUERY, exactly_once.NO_LIMIT, session.block)
+        )
         return
     session.stream(await acquire(session, mask, hint=hint), command, QUERY, mask)
 

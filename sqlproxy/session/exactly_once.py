@@ -120,7 +120,7 @@ async def run_prepared(session: Session, command: bytes) -> bool:
         target = backend.statements.get(statement.number) or await prepare_again(session, backend, statement)
         for payload in statement.long_data:
             backend.write(long_data_on(target, payload))
-        packet = execute_on(statement, target, command)
+        packet = execute_on(statement, target, command, session.block)
         return await backend.call(payload_of(packet), reply_kind(command), NO_LIMIT)
 
     try:

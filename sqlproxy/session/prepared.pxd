@@ -7,6 +7,6 @@ cpdef statement_id(bytes command)
 cpdef int reply_kind(bytes command) except -1
 cpdef bytes with_id(bytes command, number)
 @cython.locals(flag=Py_ssize_t, parameters=Py_ssize_t)
-cpdef bytes execute_on(statement, target, bytes command)
+cdef bytes _execute_on(statement, target, bytes command)
 @cython.locals(types=bytes)
 cdef _note_types(statement, target, bytes command, Py_ssize_t flag)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from sqlproxy.errors import ProtocolError
 from sqlproxy.routing.hints import Hint
 from sqlproxy.wire import codec
+from sqlproxy.wire.attributes import NONE, execute_with
 from sqlproxy.wire.constants import COM_STMT_BULK_EXECUTE, HEADER
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.response import CURSOR, QUERY
@@ -67,6 +68,11 @@ class PreparedStatement:
         if self.long_data_size <= limit:
             self.long_data.append(payload)
 
+    @property
+    def sent_ahead(self) -> set[int]:
+        """The numbers of the parameters that have long data."""
+        return {int.from_bytes(payload[_AFTER_ID:LONG_DATA_HEAD], "little") for payload in self.long_data}
+
     def reset(self) -> None:
         """Forget long data and cursor, as COM_STMT_RESET does."""
         self.long_data.clear()
@@ -75,13 +81,17 @@ class PreparedStatement:
 
 
 class BackendStatement:
-    """The same statement on one backend: its id there and the types that backend was told."""
+    """The same statement on one backend: its id there and the types that backend was told.
 
-    __slots__ = ("number", "types")
+    ``attributed``: executions carry query attributes there, be it none.
+    """
 
-    def __init__(self, number: int) -> None:
+    __slots__ = ("attributed", "number", "types")
+
+    def __init__(self, number: int, attributed: bool = False) -> None:
         self.number = number
         self.types = b""
+        self.attributed = attributed
 
 
 def statement_id(command: bytes) -> int:
@@ -101,11 +111,17 @@ def with_id(command: bytes, number: int) -> bytes:
     return command[: HEADER + _ID] + number.to_bytes(4, "little") + command[HEADER + _AFTER_ID :]
 
 
-def execute_on(statement: PreparedStatement, target: BackendStatement, command: bytes) -> bytes:
-    """The COM_STMT_EXECUTE for a backend: its id, and the types if it has not been told them.
+def execute_on(statement: PreparedStatement, target: BackendStatement, command: bytes, block: bytes = NONE) -> bytes:
+    """The COM_STMT_EXECUTE for a backend: its id, the types if it has not been told them, query attributes if it takes
+    them.
 
     Notes the types on both sides. Raises ProtocolError for a packet too short for its parameters.
     """
+    command = _execute_on(statement, target, command)
+    return execute_with(command, statement.parameters, statement.types, block) if target.attributed else command
+
+
+def _execute_on(statement: PreparedStatement, target: BackendStatement, command: bytes) -> bytes:
     if not statement.parameters:
         return with_id(command, target.number)
     flag = HEADER + _BITMAP + (statement.parameters + 7) // 8
@@ -157,11 +173,11 @@ def bulk_on(statement: PreparedStatement, target: BackendStatement, command: byt
     return codec.packet(0, head + types + rows)
 
 
-def packet_on(statement: PreparedStatement, target: BackendStatement, command: bytes) -> bytes:
+def packet_on(statement: PreparedStatement, target: BackendStatement, command: bytes, block: bytes = NONE) -> bytes:
     """The packet that executes a statement on a backend, whichever of the two commands it is."""
     if command[HEADER] == COM_STMT_BULK_EXECUTE:
         return bulk_on(statement, target, command)
-    return execute_on(statement, target, command)
+    return execute_on(statement, target, command, block)
 
 
 def long_data_on(target: BackendStatement, payload: bytes) -> bytes:

@@ -14,6 +14,7 @@ from sqlproxy.session.backend import Backend
 from sqlproxy.session.prepared import long_data_on, packet_on
 from sqlproxy.session.transaction import Step
 from sqlproxy.sql.bits import BEGIN, BEGIN_READ_ONLY
+from sqlproxy.wire.attributes import with_block
 from sqlproxy.wire.constants import (
     COM_QUERY,
     ER_CONNECTION_KILLED,
@@ -24,6 +25,7 @@ from sqlproxy.wire.constants import (
     ER_READ_ONLY_MODE,
     ER_SERVER_SHUTDOWN,
     ER_UNKNOWN_COM_ERROR,
+    HEADER,
 )
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.response import QUERY
@@ -150,12 +152,13 @@ async def _repeat(session: Session, backend: Backend, step: Step, number: int) -
 async def _packet(session: Session, backend: Backend, step: Step) -> bytes:
     statement = step.statement
     if statement is None:
-        return step.command
+        text = step.command[HEADER] == COM_QUERY
+        return with_block(step.command, step.block) if backend.attributed and text else step.command
     target = backend.statements.get(statement.number) or await statements.prepare_again(session, backend, statement)
     for payload in step.long_data:
         backend.write(long_data_on(target, payload))
     statement.types = step.types
-    return packet_on(statement, target, step.command)
+    return packet_on(statement, target, step.command, step.block)
 
 
 async def _force_insert_id(session: Session, backend: Backend, step: Step) -> None:

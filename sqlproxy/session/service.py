@@ -42,6 +42,7 @@ from sqlproxy.wire.constants import (
     CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA,
     CLIENT_PROTOCOL_41,
     CLIENT_PS_MULTI_RESULTS,
+    CLIENT_QUERY_ATTRIBUTES,
     CLIENT_RESERVED,
     CLIENT_SECURE_CONNECTION,
     CLIENT_SESSION_TRACK,
@@ -52,7 +53,7 @@ from sqlproxy.wire.constants import (
 )
 from sqlproxy.wire.rsa import RSAKey
 
-# What the proxy can relay; query attributes and MariaDB's cached metadata are not among it.
+# What the proxy can relay; MariaDB's cached metadata are not among it.
 RELAYED: Final = (
     CLIENT_FOUND_ROWS
     | CLIENT_LONG_FLAG
@@ -66,6 +67,7 @@ RELAYED: Final = (
     | CLIENT_MULTI_STATEMENTS
     | CLIENT_MULTI_RESULTS
     | CLIENT_PS_MULTI_RESULTS
+    | CLIENT_QUERY_ATTRIBUTES
     | CLIENT_SESSION_TRACK
     | CLIENT_DEPRECATE_EOF
     | MARIADB_CLIENT_PROGRESS

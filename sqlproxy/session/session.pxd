@@ -7,7 +7,7 @@ from sqlproxy.wire.response cimport ResponseTracker
 
 cdef unsigned long long _LEAVES, _OPENS, _SLOW, TARGETS, UNKNOWN, WRITE
 cdef int COM_QUERY, COM_STMT_EXECUTE, SERVER_STATUS_CURSOR_EXISTS
-cdef Py_ssize_t HEADER, MAX_PAYLOAD
+cdef Py_ssize_t HEADER, MAX_PAYLOAD, _NO_BLOCK
 cdef int QUERY
 
 # Attributes that are not declared here work too, but live in a dictionary: slower, and 100 bytes a session.
@@ -28,6 +28,8 @@ cdef class Session:
     cdef public object uploading
     cdef public Backend _current
     cdef public bytes _command
+    cdef public bytes block
+    cdef bint _attributed
     cdef public unsigned long long _mask
     cdef public int _kind
     cdef public object _executing
@@ -53,6 +55,8 @@ cdef class Session:
 
     @cython.locals(code=cython.int, mask=cython.ulonglong, backend=Backend)
     cpdef command(self, bytes command)
+    @cython.locals(code=cython.int, length=Py_ssize_t)
+    cdef bytes _plain(self, bytes command)
     @cython.locals(backend=Backend)
     cdef bint _execute_fast(self, bytes command) except -1
     @cython.locals(state=SessionState, backend=Backend, service=Service)

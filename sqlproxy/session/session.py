@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from sqlproxy.errors import NoServerAvailable, ServerLost, ServerProtocolError, SqlproxyError
+from sqlproxy.errors import NoServerAvailable, ProtocolError, ServerLost, ServerProtocolError, SqlproxyError
 from sqlproxy.routing.causal import needs_sync
 from sqlproxy.routing.hints import Hint, HintStack
 from sqlproxy.session import dispatch, failure, replay
@@ -41,7 +41,9 @@ from sqlproxy.sql.bits import (
 )
 from sqlproxy.sql.classify import classify
 from sqlproxy.topology.model import AdminState
+from sqlproxy.wire.attributes import NONE, block_length, cut_execute, with_block, without_block
 from sqlproxy.wire.constants import (
+    CLIENT_QUERY_ATTRIBUTES,
     COM_QUERY,
     COM_STMT_EXECUTE,
     COM_STMT_FETCH,
@@ -65,6 +67,7 @@ T = TypeVar("T")
 
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
 _PROGRESS: Final = b"\xff\xff\xff"  # begins MariaDB's report on a long statement, which its reply follows
+_NO_BLOCK: Final = len(NONE)
 _RERUNS: Final = 2  # times a read whose server was lost is run again: more than one server has to fail in that time
 _LEAVES: Final = GOES_ON | MULTI  # in a transaction elsewhere than on the primary, these are looked at closely
 _SLOW: Final = KILL | EXECUTE_TEXT | HINT  # facts that need more than forwarding
@@ -89,7 +92,9 @@ class Session:
         self.avoid = (-1, "")  # snapshot and server that failed the command at hand
         self.uploading: UploadReader | None = None
         self._current: Backend | None = None
-        self._command = b""  # as the client sent it, for running it again
+        self._command = b""  # as the client sent it but for its query attributes, for running it again
+        self.block = NONE  # these
+        self._attributed = bool(login.capabilities & CLIENT_QUERY_ATTRIBUTES)
         self._mask = 0
         self._kind = QUERY
         self._executing: PreparedStatement | None = None
@@ -117,6 +122,10 @@ class Session:
 
     def command(self, command: bytes) -> None:
         """Run a whole command (headers included); ``busy`` until its reply is complete."""
+        if self._attributed:
+            command = self._plain(command)
+            if not command:
+                return
         self._command = command
         self.deadline = 0.0
         self._conflicts = self._losses = 0
@@ -137,6 +146,25 @@ class Session:
         self.avoid = (-1, "")
         self._start(dispatch.run)
 
+    def _plain(self, command: bytes) -> bytes:
+        """The command without its query attributes, which are kept aside; b"" when they are malformed, and answered."""
+        code = command[HEADER]
+        self.block = NONE
+        try:
+            if code == COM_QUERY:
+                length = block_length(command)
+                if length > _NO_BLOCK:
+                    self.block = payload_of(command)[1 : 1 + length]
+                return without_block(command, length)
+            if code == COM_STMT_EXECUTE:
+                statement = self.state.statements.get(statement_id(command))
+                if statement is not None:
+                    command, self.block = cut_execute(command, statement.parameters, statement.sent_ahead)
+        except ProtocolError as error:
+            self.client.send_error(command, error)
+            return b""
+        return command
+
     def _execute_fast(self, command: bytes) -> bool:
         statement = self.state.statements.get(statement_id(command))
         if statement is None or statement.long_data or statement.mask & self._slow:
@@ -148,7 +176,7 @@ class Session:
         if target is None:
             return False
         self._executing = statement
-        self._send(backend, execute_on(statement, target, command), reply_kind(command), statement.mask)
+        self._send(backend, execute_on(statement, target, command, self.block), reply_kind(command), statement.mask)
         return True
 
     def _ready(self, mask: int) -> Backend | None:
@@ -200,6 +228,8 @@ class Session:
                 self._note_unknown(command)
         else:
             backend.stats.reads += 1
+        if backend.attributed and command[HEADER] == COM_QUERY:
+            command = with_block(command, self.block)
         backend.send(command, kind)
         context = self.state.context
         self._recording = self._records and bool(context.transaction or mask & _OPENS or not context.autocommit)
@@ -320,7 +350,8 @@ class Session:
             return
         types = statement.types if statement is not None else b""
         digest, kind = checksum.digest(), self._kind
-        self.log.record(Step(self._command, kind, self._mask, digest, tracker.insert_id, statement, types, long_data))
+        command, mask, insert_id = self._command, self._mask, tracker.insert_id
+        self.log.record(Step(command, kind, mask, digest, insert_id, statement, types, long_data, self.block))
         if self._mask & OPAQUE:
             self.log.forbid("one of its statements may have committed a part of it")
         if kind == CURSOR or self._command[HEADER] == COM_STMT_FETCH:

@@ -58,7 +58,7 @@ async def prepare(session: Session, command: bytes) -> None:
     statement.database = state.database
     statement.hint = hint if mask & HINT else None
     state.statements[number] = statement
-    backend.statements[number] = BackendStatement(tracker.statement_id)
+    backend.statements[number] = BackendStatement(tracker.statement_id, backend.attributed)
     session.client.write(with_id(reply, number))
     session.idle()
 
@@ -108,7 +108,7 @@ async def execute(session: Session, command: bytes) -> None:
     backend, target = await _acquire_prepared(session, statement)
     for payload in statement.long_data:
         backend.write(long_data_on(target, payload))
-    packet = packet_on(statement, target, command)
+    packet = packet_on(statement, target, command, session.block)
     session.executing(statement)
     kind = QUERY if command[HEADER] == COM_STMT_BULK_EXECUTE else reply_kind(command)
     session.stream(backend, packet, kind, statement.mask)
@@ -138,7 +138,8 @@ async def prepare_again(session: Session, backend: Backend, statement: PreparedS
         await _change_database(session, backend, statement.database)
     try:
         await _prepare_on(backend, statement.payload, session.service.config.connect_timeout)
-        parameters, target = backend.tracker.parameters, BackendStatement(backend.tracker.statement_id)
+        parameters = backend.tracker.parameters
+        target = BackendStatement(backend.tracker.statement_id, backend.attributed)
     finally:
         if moved and not backend.closed:
             await _change_database(session, backend, here)

@@ -25,6 +25,7 @@ from sqlproxy.sql.bits import (
     UNLOCK_TABLES,
     XA,
 )
+from sqlproxy.wire.attributes import NONE
 
 # Statements after which an open transaction may have been committed, by their words or implicitly.
 MAY_COMMIT: Final = (
@@ -53,8 +54,8 @@ _OVERHEAD: Final = 256  # bytes accounted for a step besides its command
 class Step:
     """One statement of the transaction and what it was answered with.
 
-    ``command`` is whole, as the client sent it; ``statement``, ``types`` and ``long_data`` belong to a
-    COM_STMT_EXECUTE. ``insert_id`` is the one the server reported, 0 for none.
+    ``command`` is whole, as the client sent it but for its query attributes, which are ``block``; ``statement``,
+    ``types`` and ``long_data`` belong to a COM_STMT_EXECUTE. ``insert_id`` is the one the server reported, 0 for none.
     """
 
     command: bytes = field(repr=False)
@@ -65,6 +66,7 @@ class Step:
     statement: PreparedStatement | None = None
     types: bytes = b""
     long_data: tuple[bytes, ...] = ()
+    block: bytes = NONE
 
 
 class TransactionLog:
@@ -92,7 +94,7 @@ class TransactionLog:
         """Take in a completed statement; beyond the size cap everything is dropped."""
         if self.reason:
             return
-        self.size += len(step.command) + sum(map(len, step.long_data)) + _OVERHEAD
+        self.size += len(step.command) + len(step.block) + sum(map(len, step.long_data)) + _OVERHEAD
         if self.size > self.max_size:
             self.forbid(f"it is larger than transaction_replay_max_size ({self.max_size} bytes)")
             return

@@ -34,7 +34,7 @@ from sqlproxy.wire.packets import err_packet, ok_packet
 
 AUTOCOMMIT = c.SERVER_STATUS_AUTOCOMMIT
 IN_TRANS = c.SERVER_STATUS_IN_TRANS
-CAPABILITIES = 0xFFFFFFFF & ~c.CLIENT_SSL
+CAPABILITIES = 0xFFFFFFFF & ~(c.CLIENT_SSL | c.CLIENT_QUERY_ATTRIBUTES)
 
 
 class FakeTransport(asyncio.Transport):
