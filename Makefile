@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 COMPILED := $(shell find sqlproxy -name '*.pxd')
-COMPILED += $(wildcard $(COMPILED:.pxd=.py))
+COMPILED += $(wildcard $(COMPILED:.pxd=.py) $(COMPILED:.pxd=.pyx))
 ALONE := $(wildcard tests/unit tests/fuzz tests/simulation)
 
 .DEFAULT_GOAL := help

@@ -1,4 +1,4 @@
-"""Build the compiled core: ordinary ``.py`` modules with a ``.pxd`` beside them, through Cython.
+"""Build the compiled core, through Cython: ordinary ``.py`` modules with a ``.pxd`` beside them, and ``.pyx`` on Linux.
 
 ``SQLPROXY_SKIP_EXT=1`` builds none; ``SQLPROXY_REQUIRE_EXT=1`` turns a failed build into an error.
 """
@@ -36,7 +36,7 @@ class OptionalBuildExt(build_ext):
 
 
 def extensions() -> list[Extension]:
-    """Every module that has a ``.pxd`` beside its ``.py``."""
+    """Every module that has a ``.pxd`` beside its ``.py``, and what exists only compiled."""
     if SKIPPED:
         return []
     try:
@@ -51,6 +51,11 @@ def extensions() -> list[Extension]:
         for path in sorted(Path("sqlproxy").rglob("*.pxd"))
         if path.with_suffix(".py").exists()
     ]
+    if sys.platform == "linux":
+        modules += [
+            Extension(str(path.with_suffix("")).replace("/", "."), [str(path)])
+            for path in sorted(Path("sqlproxy").rglob("*.pyx"))
+        ]
     return cythonize(
         modules,
         build_dir="build/cython",  # out of the packages, whose every C file would be shipped

@@ -26,6 +26,8 @@ class _PureFinder(MetaPathFinder):
             return None
         folder, _, file = spec.origin.rpartition("/")
         source = f"{folder}/{file.split('.', 1)[0]}.py"  # framing.cpython-311-x86_64-linux-gnu.so
+        if not os.path.exists(source):
+            raise ModuleNotFoundError(f"{name} exists only compiled, which is not used: {PURE_BECAUSE}", name=name)
         return spec_from_file_location(name, source, loader=SourceFileLoader(name, source))
 
 
@@ -36,6 +38,10 @@ def _why_pure(package: Path) -> str:
     checkout = (package.parent / "setup.py").exists()  # elsewhere the times say when a file was copied
     for declarations in sorted(package.rglob("*.pxd")):
         source, compiled = declarations.with_suffix(".py"), declarations.with_suffix(EXTENSION_SUFFIXES[0])
+        if not source.exists():
+            source = declarations.with_suffix(".pyx")
+            if sys.platform != "linux":
+                continue
         if not compiled.exists():
             return f"{compiled.name} has not been built"
         if checkout and compiled.stat().st_mtime < source.stat().st_mtime:

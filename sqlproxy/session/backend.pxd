@@ -1,8 +1,9 @@
+from sqlproxy.session.ports cimport Receiver, Writer
 from sqlproxy.session.stats cimport ServerStats
 from sqlproxy.wire.response cimport ResponseTracker
 
 # Attributes that are not declared here work too, but live in a dictionary: slower, and 100 bytes a session.
-cdef class Backend:
+cdef class Backend(Receiver):
     cdef public str server
     cdef public ServerStats stats
     cdef public ResponseTracker tracker
@@ -21,6 +22,7 @@ cdef class Backend:
     cdef public object _prelude
     cdef public bint _starting
     cdef public object _transport
+    cdef public Writer _direct
     cdef public list _collected
     cdef public bint _discards
     cdef public object _waiter

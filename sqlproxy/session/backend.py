@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 from sqlproxy.errors import ServerError, ServerLost, ServerProtocolError
 from sqlproxy.session.compressed import CompressedTransport
+from sqlproxy.session.ports import Receiver, Writer
 from sqlproxy.session.prepared import BackendStatement
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.wire import codec
@@ -42,7 +43,7 @@ class Owner(Protocol):
         """The server has read what was written."""
 
 
-class Backend:
+class Backend(Receiver):
     """An authenticated connection, and the protocol of its transport: an asyncio.Protocol in all but name, so that it
     can be compiled. ``applied``: history number up to which it is current; ``synced``: how many of the session's
     writes its server is known to have applied."""
@@ -65,6 +66,7 @@ class Backend:
         self.attributed = False  # its COM_QUERYs begin with query attributes
         self._kept = b""  # the beginning of a packet that may have to be filtered
         self._transport: asyncio.Transport | None = None
+        self._direct: Writer | None = None  # the transport, when it is one that needs no lookup
         self._collected: list[bytes] | None = None  # a reply being collected by ``call``
         self._discards = False  # only the reply's checksum is wanted
         self._waiter: asyncio.Future[bytes] | None = None
@@ -135,7 +137,9 @@ class Backend:
         self._write(data)
 
     def _write(self, data: bytes) -> None:
-        if self._transport is not None:
+        if self._direct is not None:
+            self._direct.write(data)
+        elif self._transport is not None:
             self._transport.write(data)
 
     # -- slow paths
@@ -255,9 +259,7 @@ class Backend:
     def compress(self) -> None:
         """From now on everything is sent and received in compressed frames."""
         assert self._transport is not None
-        self._transport = CompressedTransport(
-            self._transport, self, lambda error: self.abort(error.message), serving=False
-        )
+        self._use(CompressedTransport(self._transport, self, lambda error: self.abort(error.message), serving=False))
 
     async def read_packet(self) -> bytes:
         """The next payload while logging in. Raises ServerLost at the end of the stream."""
@@ -321,8 +323,12 @@ class Backend:
         self._lost()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=_BUFFER_HIGH)
+        self._use(cast(asyncio.Transport, transport))
+        cast(asyncio.Transport, transport).set_write_buffer_limits(high=_BUFFER_HIGH)
+
+    def _use(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._direct = transport if isinstance(transport, Writer) else None
 
     def eof_received(self) -> None:
         """The transport closes itself."""

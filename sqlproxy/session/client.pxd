@@ -1,9 +1,10 @@
+from sqlproxy.session.ports cimport Receiver, Writer
 from sqlproxy.wire.framing cimport PacketReader
 
 cdef Py_ssize_t _BACKLOG_HIGH
 
 # Attributes that are not declared here work too, but live in a dictionary: slower, and 100 bytes a session.
-cdef class Client:
+cdef class Client(Receiver):
     cdef public object service
     cdef public str address
     cdef public str host
@@ -17,6 +18,7 @@ cdef class Client:
     cdef public object session
     cdef public object _seq
     cdef public object _transport
+    cdef public Writer _direct
     cdef public PacketReader _reader
     cdef public object _packets
     cdef public bytearray _login_buffer

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from sqlproxy.errors import NoServerAvailable, PacketTooLarge, ProtocolError, SqlproxyError
 from sqlproxy.session import login
+from sqlproxy.session.attach import attach
 from sqlproxy.session.compressed import CompressedTransport
+from sqlproxy.session.ports import Receiver, Writer
 from sqlproxy.session.skipping import Skipping
 from sqlproxy.session.sockets import close_quietly, detect_silence, read_exactly
 from sqlproxy.wire import codec, proxy_protocol
@@ -80,7 +82,7 @@ def _refuse(service: Service, client: Client, error: SqlproxyError) -> None:
     log.info("client %s: login refused: %s", client.host, error.message)
 
 
-class Client:
+class Client(Receiver):
     """One client, the protocol of its transport: an asyncio.Protocol in all but name, so that it can be compiled.
 
     ``host`` is its address for people ("localhost" on a unix socket).
@@ -100,6 +102,7 @@ class Client:
         self.session: Session | None = None
         self._seq = 0  # of the newest packet while logging in
         self._transport: asyncio.Transport | None = None
+        self._direct: Writer | None = None  # the transport, when it is one that needs no lookup
         self._reader = PacketReader(_LOGIN_PACKET_LIMIT)
         self._packets: asyncio.Queue[bytes | None] | None = None  # while logging in
         self._login_buffer = bytearray()
@@ -139,7 +142,7 @@ class Client:
             self.secure = self.tls = True
             payload = await self.read_packet()
         else:
-            await loop.connect_accepted_socket(lambda: protocol, sock)
+            await attach(sock, protocol)
         response = HandshakeResponse.parse(payload)
         if service.config.tls.mode == "required" and not self.secure:
             raise SqlproxyError(
@@ -225,7 +228,7 @@ class Client:
         self._reader.limit = self.service.config.max_allowed_packet
         self.send_packet(ok_packet(session.state.status))
         if self.capabilities & CLIENT_COMPRESS and self._transport is not None:
-            self._transport = CompressedTransport(self._transport, self, self._protocol_error, serving=True)
+            self._use(CompressedTransport(self._transport, self, self._protocol_error, serving=True))
         self._end_of_login()
 
     def _end_of_login(self) -> None:
@@ -368,7 +371,9 @@ class Client:
 
     def write(self, data: bytes) -> None:
         """Bytes for the client."""
-        if self._transport is not None:
+        if self._direct is not None:
+            self._direct.write(data)
+        elif self._transport is not None:
             self._transport.write(data)
 
     def send_ok(self, command: bytes, status: int) -> None:
@@ -408,8 +413,12 @@ class Client:
     # -- ends
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=_BUFFER_HIGH)
+        self._use(cast(asyncio.Transport, transport))
+        cast(asyncio.Transport, transport).set_write_buffer_limits(high=_BUFFER_HIGH)
+
+    def _use(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._direct = transport if isinstance(transport, Writer) else None
 
     def eof_received(self) -> None:
         """The transport closes itself."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from sqlproxy.errors import ServerError, ServerLost, SqlproxyError
+from sqlproxy.session.attach import attach
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.sockets import close_quietly, read_exactly
 from sqlproxy.session.stats import ServerStats
@@ -150,7 +151,7 @@ async def _log_in(server: Server, backend: Backend, sock: socket.socket, login: 
         await loop.sock_sendall(sock, codec.packet(seq, head))
         await loop.create_connection(lambda: protocol, sock=sock, ssl=context, server_hostname=server.address.host)
     else:
-        await loop.create_connection(lambda: protocol, sock=sock)
+        await attach(sock, protocol)
     auth = ClientAuth(login.credentials, server=server.name, secure=context is not None or bool(server.address.path))
     plugin, answer = auth.response(greeting.auth_plugin, greeting.scramble)
     low, high = split(capabilities)

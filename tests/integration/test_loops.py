@@ -1,4 +1,4 @@
-"""The proxy on the standard event loop, and uncompiled: slower, and otherwise the same."""
+"""The proxy on the standard event loop, without its own sockets, and uncompiled: slower, and otherwise the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from sqlproxy.lab.single import SingleServer
 from tests.support.mysqlclient import connected, rows
 from tests.support.proxy import Proxy, running_proxy
 
-VARIANTS = ({"SQLPROXY_LOOP": "asyncio"}, {"SQLPROXY_PURE": "1"}, {"SQLPROXY_LOOP": "asyncio", "SQLPROXY_PURE": "1"})
+VARIANTS = (
+    {"SQLPROXY_LOOP": "asyncio"},
+    {"SQLPROXY_SOCKETS": "transports"},
+    {"SQLPROXY_PURE": "1"},
+    {"SQLPROXY_LOOP": "asyncio", "SQLPROXY_PURE": "1"},
+)
 
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=lambda variant: " ".join(variant))

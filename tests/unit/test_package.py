@@ -39,9 +39,21 @@ def test_times_mean_nothing_where_files_were_copied_by_an_installation(package: 
 
 def test_a_module_that_was_not_built_counts_for_all(package: Path) -> None:
     (package / "other.pxd").touch()
+    (package / "other.py").touch()
     assert _why_pure(package) == f"other{EXTENSION_SUFFIXES[0]} has not been built"
 
 
 def test_the_environment_can_ask_for_the_sources(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SQLPROXY_PURE", "1")
     assert _why_pure(package) == "SQLPROXY_PURE=1"
+
+
+def test_a_module_that_exists_only_compiled_is_looked_for_where_it_can_be_built(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (package / "other.pxd").touch()
+    (package / "other.pyx").touch()
+    monkeypatch.setattr("sys.platform", "linux")
+    assert _why_pure(package) == f"other{EXTENSION_SUFFIXES[0]} has not been built"
+    monkeypatch.setattr("sys.platform", "elsewhere")
+    assert _why_pure(package) == ""

@@ -1,0 +1,287 @@
+"""What owns a plain socket, lane or transport: the same to its protocol, whatever the peer does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import wraps
+from typing import Any
+
+import pytest
+
+from sqlproxy.session import attach as module
+from sqlproxy.session.attach import attach
+from sqlproxy.session.ports import Receiver
+
+LANES = pytest.mark.parametrize(
+    "lane",
+    [pytest.param(True, marks=pytest.mark.skipif(not module.DIRECT, reason="the lane exists only compiled")), False],
+    ids=["lane", "transport"],
+)
+MiB = 1 << 20
+
+
+def both(test: Callable[..., Coroutine[Any, Any, None]]) -> Any:
+    """Run a test on lane and transport."""
+
+    @LANES
+    @wraps(test)
+    def run(lane: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "DIRECT", lane)
+        asyncio.run(asyncio.wait_for(test(), 30))
+
+    del run.__wrapped__  # pytest would ask for the test's own arguments
+    return run
+
+
+class Notes(Receiver):
+    """A protocol that notes what it is told, and wakes whoever waits for it."""
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.chunks = 0
+        self.ended: list[Exception | None] = []
+        self.full: list[bool] = []
+        self.transport: Any = None
+        self.on_chunk: Callable[[bytes], None] | None = None
+        self._changed = asyncio.Event()
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, chunk: bytes) -> None:
+        self.received += chunk
+        self.chunks += 1
+        self._changed.set()
+        if self.on_chunk is not None:
+            self.on_chunk(chunk)
+
+    def eof_received(self) -> None:
+        self._changed.set()
+
+    def pause_writing(self) -> None:
+        self.full.append(True)
+        self._changed.set()
+
+    def resume_writing(self) -> None:
+        self.full.append(False)
+        self._changed.set()
+
+    def connection_lost(self, reason: Exception | None) -> None:
+        self.ended.append(reason)
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
+
+
+@contextlib.asynccontextmanager
+async def pair(notes: Notes) -> AsyncIterator[socket.socket]:
+    """The peer of an attached TCP socket."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        peer, _ = server.accept()
+    with peer:
+        ours.setblocking(False)
+        peer.setblocking(False)
+        await attach(ours, notes)  # type: ignore[arg-type]
+        yield peer
+        if not notes.ended:
+            notes.transport.abort()
+            await notes.until(lambda: bool(notes.ended))
+    assert ours.fileno() == -1
+
+
+async def read(peer: socket.socket, size: int) -> bytes:
+    found = bytearray()
+    while len(found) < size:
+        part = await asyncio.get_running_loop().sock_recv(peer, size - len(found))
+        assert part
+        found += part
+    return bytes(found)
+
+
+@both
+async def test_bytes_go_both_ways() -> None:
+    notes = Notes()
+    async with pair(notes) as peer:
+        notes.on_chunk = lambda chunk: notes.transport.write(chunk.upper())
+        for text in (b"one", b"two" * 1000):
+            peer.sendall(text)
+            assert await read(peer, len(text)) == text.upper()
+    assert notes.ended == [None]
+
+
+@both
+async def test_a_peer_that_does_not_read_is_noticed_and_gets_everything_in_the_end() -> None:
+    notes = Notes()
+    async with pair(notes) as peer:
+        notes.transport.set_write_buffer_limits(high=MiB)
+        sent = b""
+        while not notes.full:
+            sent += (part := bytes([len(sent) // 100_000 % 251]) * 100_000)
+            notes.transport.write(part)
+        assert await read(peer, len(sent)) == sent
+        await notes.until(lambda: notes.full == [True, False])
+        notes.transport.write(b"after")
+        assert await read(peer, 5) == b"after"
+
+
+@both
+async def test_what_was_written_is_sent_before_a_close() -> None:
+    notes = Notes()
+    async with pair(notes) as peer:
+        data = bytes(range(256)) * 40_000
+        notes.transport.write(data)
+        notes.transport.close()
+        assert notes.transport.is_closing()
+        assert await read(peer, len(data)) == data
+        assert await asyncio.get_running_loop().sock_recv(peer, 1) == b""
+        await notes.until(lambda: bool(notes.ended))
+    assert notes.ended == [None]
+
+
+@both
+async def test_an_abort_drops_what_waits() -> None:
+    notes = Notes()
+    async with pair(notes) as peer:
+        notes.transport.write(bytes(20 * MiB))
+        notes.transport.abort()
+        await notes.until(lambda: bool(notes.ended))
+        with contextlib.suppress(ConnectionResetError):
+            while await asyncio.get_running_loop().sock_recv(peer, MiB):
+                pass
+    assert notes.ended == [None]
+
+
+@both
+async def test_nothing_is_received_while_paused() -> None:
+    notes = Notes()
+    async with pair(notes) as peer:
+        notes.on_chunk = lambda chunk: notes.transport.pause_reading()
+        peer.sendall(b"a")
+        await notes.until(lambda: notes.received == b"a")
+        peer.sendall(b"b")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert notes.received == b"a"
+        notes.transport.resume_reading()
+        await notes.until(lambda: notes.received == b"ab")
+
+
+@both
+async def test_a_peer_that_ends_while_not_read_costs_nothing_until_it_is() -> None:
+    notes = Notes()
+    async with pair(notes) as peer:
+        notes.transport.pause_reading()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert notes.ended == []
+        notes.transport.resume_reading()
+        await notes.until(lambda: bool(notes.ended))
+
+
+@both
+async def test_an_end_of_the_stream_closes_after_the_last_bytes() -> None:
+    notes = Notes()
+    async with pair(notes) as peer:
+        peer.sendall(b"last")
+        peer.shutdown(socket.SHUT_WR)
+        await notes.until(lambda: bool(notes.ended))
+    assert (notes.received, notes.ended) == (b"last", [None])
+
+
+@both
+async def test_a_reset_is_an_error() -> None:
+    notes = Notes()
+    async with pair(notes) as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        await notes.until(lambda: bool(notes.ended))
+    assert isinstance(notes.ended[0], ConnectionResetError)
+
+
+@both
+async def test_writing_to_a_peer_that_is_gone_ends_the_connection_once() -> None:
+    notes = Notes()
+    async with pair(notes) as peer:
+        notes.transport.pause_reading()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        while not notes.ended:
+            notes.transport.write(b"x" * 1000)
+            await asyncio.sleep(0)
+        notes.transport.write(b"late")
+        notes.transport.close()
+        notes.transport.abort()
+    assert len(notes.ended) == 1
+
+
+@both
+async def test_another_protocol_may_take_over() -> None:
+    notes, other = Notes(), Notes()
+    async with pair(notes) as peer:
+        notes.on_chunk = lambda chunk: notes.transport.set_protocol(other)
+        peer.sendall(b"first")
+        await notes.until(lambda: notes.received == b"first")
+        peer.sendall(b"second")
+        await other.until(lambda: other.received == b"second")
+        notes.transport.abort()
+        await other.until(lambda: bool(other.ended))
+        notes.ended = other.ended
+
+
+@both
+async def test_a_protocol_that_fails_loses_its_connection_and_no_other() -> None:
+    failures: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
+    notes, other = Notes(), Notes()
+
+    def fail(chunk: bytes) -> None:
+        raise RuntimeError("a mistake")
+
+    async with pair(notes) as peer, pair(other) as second:
+        notes.on_chunk = fail
+        peer.sendall(b"x")
+        await notes.until(lambda: bool(notes.ended))
+        second.sendall(b"y")
+        await other.until(lambda: other.received == b"y")
+    assert [str(context["exception"]) for context in failures] == ["a mistake"]
+
+
+@both
+async def test_a_socket_closed_by_another_in_the_same_round_is_left_alone() -> None:
+    first, second = Notes(), Notes()
+    served = asyncio.Event()
+
+    def close(other: Notes) -> None:
+        other.transport.abort()
+        served.set()
+
+    async with pair(first) as peer, pair(second) as other:
+        first.on_chunk = lambda chunk: close(second)
+        second.on_chunk = lambda chunk: close(first)
+        peer.sendall(b"x")
+        other.sendall(b"y")
+        await served.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+    assert first.chunks + second.chunks == 1
+
+
+@both
+async def test_many_sockets_are_served() -> None:
+    everyone = [Notes() for _ in range(300)]
+    async with contextlib.AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(pair(notes)) for notes in everyone]
+        for peer in peers:
+            peer.sendall(b"hello")
+        for notes in everyone:
+            await notes.until(lambda notes=notes: notes.received == b"hello")  # type: ignore[misc]
