@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sqlproxy.admin.http import AdminServer
-from sqlproxy.config import ServiceConfig, Settings, load
+from sqlproxy.config import ServiceConfig, Settings
 from sqlproxy.engine import Engine
+from sqlproxy.errors import SqlproxyError
 from sqlproxy.monitor.loop import Monitor
+from sqlproxy.reloading import Reloading
 from sqlproxy.routing.base import Load, RouteContext
 from sqlproxy.routing.hints import HintStack, redirect
 from sqlproxy.session.registry import Registry
@@ -42,6 +44,7 @@ class App:
         )
         self.engine = Engine(settings, self.publisher, self.monitor.probe_now, Registry())
         self._admin = AdminServer(self, settings.admin) if settings.admin.listen is not None else None
+        self._reloading: Reloading | None = None  # once started
 
     @property
     def services(self) -> Sequence[Service]:
@@ -65,11 +68,14 @@ class App:
         except BaseException:
             await self.stop()
             raise
+        self._reloading = Reloading(self, self._path)
         for service in self.services:
             log.info("service %s listens on %s", service.name, ", ".join(service.listen))
 
     async def stop(self) -> None:
         """Accept no more, let what runs end, then stop everything."""
+        if self._reloading is not None:
+            await self._reloading.stop()
         await self.engine.stop()
         if self._admin is not None:
             await self._admin.stop()
@@ -94,12 +100,28 @@ class App:
         return self.monitor.switchover(name)
 
     async def reload(self) -> list[str]:
-        """Read the file and the accounts again; what changed, as sentences. Raises ConfigError."""
-        changed = pending_changes(self.settings, self._path)
-        accounts = await self.engine.refresh_accounts("reload")
-        if accounts is not None:
-            changed.append(f"accounts: {accounts} read again")
-        return changed
+        """Use the file as it is now; what changed, as sentences. Raises SqlproxyError when nothing was changed."""
+        if self._reloading is None:
+            raise SqlproxyError("the proxy is still starting")
+        return await self._reloading.reload()
+
+    async def prepare(self, settings: Settings) -> None:
+        """See ``reloading.Proxy``."""
+        self.engine.prepare(settings)
+
+    async def commit(self) -> None:
+        """See ``reloading.Proxy``."""
+        await self.engine.commit()
+        if self._admin is not None:
+            self._admin.configure(self.settings.admin)
+
+    async def discard(self) -> None:
+        """See ``reloading.Proxy``."""
+        self.engine.discard()
+
+    async def read_accounts(self) -> int | None:
+        """See ``reloading.Proxy``."""
+        return await self.engine.refresh_accounts("reload")
 
     async def kill_session(self, session_id: int) -> bool:
         """False when there is no such session."""
@@ -113,18 +135,6 @@ class App:
         """Where the first service would send a statement of a fresh session, and why."""
         service = self.services[0]
         return explain_route(service.config, self.publisher.snapshot, service.server_stats, sql, in_transaction)
-
-
-def pending_changes(settings: Settings, path: Path | None) -> list[str]:
-    """What the file says differently than what runs. Raises ConfigError when it cannot be used."""
-    if path is None:
-        return []
-    fresh = load(path).model_copy(update={"workers": settings.workers})  # the command line may have set it
-    return [
-        f"{key}: the change in {path} takes effect at the next start"
-        for key in type(fresh).model_fields
-        if getattr(fresh, key) != getattr(settings, key)
-    ]
 
 
 def explain_route(

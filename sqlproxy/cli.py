@@ -25,7 +25,7 @@ from sqlproxy.lab.cli import lab
 from sqlproxy.logs import configure, one_line, visible
 
 NOTIFY_TIMEOUT = 2.0  # seconds; the server waits for its notify command inside a view change
-_USAGE_STATUS = (400, 401, 403, 415, 422)  # HTTP: what was asked, or who asked, is wrong
+_USAGE_STATUS = (400, 401, 403, 415)  # HTTP: what was asked, or who asked, is wrong
 
 
 class _Commands(TyperGroup):
@@ -90,7 +90,7 @@ def serve(
 
     settings = load(config)
     if workers is not None:
-        settings = settings.model_copy(update={"workers": workers})
+        settings = settings.with_workers(workers)
     configure(settings.log.format, settings.log.level)
     from sqlproxy.run import serve as run
 

@@ -22,6 +22,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
@@ -36,6 +37,7 @@ from sqlproxy.topology.model import Address, Server, ServerTLS
 from sqlproxy.units import parse_address, parse_duration, parse_size
 
 COMMIT_TOKENS = "sqlproxy.commit_token"  # the table in the servers that exactly_once needs
+COMMAND_LINE = "the command line"  # where a value came from
 _LOCAL_NAME = "localhost"
 _ENV_PREFIX, _ENV_DELIMITER = "SQLPROXY_", "__"
 # pydantic's words, where they speak of Python rather than of the file
@@ -293,6 +295,18 @@ class Settings(BaseSettings):
     services: list[ServiceConfig] = Field(min_length=1)
     admin: AdminConfig = AdminConfig()
     log: LogConfig = LogConfig()
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where the values that are no defaults came from, by key such as ``servers.n1.weight``."""
+        return self._origins
+
+    def with_workers(self, workers: int) -> Settings:
+        """The same with as many workers as the command line says."""
+        settings = self.model_copy(update={"workers": workers})
+        settings._origins = {**self._origins, "workers": COMMAND_LINE}
+        return settings
 
     @classmethod
     def settings_customise_sources(

@@ -3,25 +3,55 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlproxy import tls
 from sqlproxy.accounts.registry import AccountRegistry
 from sqlproxy.accounts.throttle import Throttle
 from sqlproxy.config import ServiceConfig, Settings
-from sqlproxy.listener import Listener
+from sqlproxy.listener import Listener, open_all
+from sqlproxy.session.connect import forget_tls_files
 from sqlproxy.session.registry import Registry
 from sqlproxy.session.service import Service
-from sqlproxy.topology.model import Address
+from sqlproxy.session.session import Session
+from sqlproxy.topology.model import Address, Server
 from sqlproxy.topology.publisher import Publisher
 from sqlproxy.wire.rsa import RSAKey
 
 log = logging.getLogger("sqlproxy.app")
 
 Sockets = Mapping[str, Sequence[tuple[Address, socket.socket]]]  # by service
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a changed configuration needs, opened and read: TLS contexts and new listening sockets by service."""
+
+    settings: Settings
+    contexts: Mapping[str, ssl.SSLContext | None]
+    sockets: Sockets
+
+
+def servers_of(config: ServiceConfig, servers: Sequence[Server]) -> list[Server]:
+    """The servers that a service uses."""
+    return [server for server in servers if not config.servers or server.name in config.servers]
+
+
+def new_addresses(before: Settings, after: Settings) -> dict[str, list[Address]]:
+    """Where services have to listen that do not yet; those without such addresses are left out."""
+    known = {config.name: config.listen for config in before.services}
+    added = {
+        config.name: [address for address in config.listen if address not in known.get(config.name, ())]
+        for config in after.services
+    }
+    return {name: addresses for name, addresses in added.items() if addresses}
 
 
 class Engine:
@@ -45,58 +75,142 @@ class Engine:
         )
         self._throttle = Throttle(settings.accounts.max_failures, settings.accounts.block_for)
         self._rsa_key = RSAKey.generate()
-        self.services = [self._service(config) for config in settings.services]
-        self._listeners = [Listener(service) for service in self.services]
+        self._owns_paths = True  # of unix sockets; workers leave them to their supervisor
+        self._prepared: Prepared | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        contexts = tls.contexts(settings)
+        self.services = [self._service(config, contexts[config.name]) for config in settings.services]
+        self._listeners = {service.name: Listener(service) for service in self.services}
 
-    def _service(self, config: ServiceConfig) -> Service:
-        wanted = config.servers or [server.name for server in self._servers]
+    def _service(self, config: ServiceConfig, context: ssl.SSLContext | None) -> Service:
         return Service(
             config,
-            [server for server in self._servers if server.name in wanted],
+            servers_of(config, self._servers),
             self.publisher,
             self.accounts,
             self._throttle,
             self.registry,
             self._evidence,
             self.settings.monitor.stale_after,
-            tls.server_context(config.name, config.tls),
+            context,
             self._rsa_key,
         )
 
     def open(self, sockets: Sockets | None = None) -> None:
         """Bind every port, or take over sockets that listen already. Raises SqlproxyError for a port that is taken."""
-        for listener in self._listeners:
+        self._owns_paths = sockets is None
+        for name, listener in self._listeners.items():
             if sockets is None:
                 listener.open()
             else:
-                listener.adopt(sockets[listener.service.name])
+                listener.adopt(sockets[name])
 
     async def start(self) -> None:
         """Read the accounts, then let clients in."""
         await self.accounts.start()
-        for listener in self._listeners:
+        for listener in self._listeners.values():
             listener.start()
 
     async def stop(self) -> None:
         """Accept no more, let what runs end, then stop."""
-        for listener in self._listeners:
+        for listener in self._listeners.values():
             await listener.stop()
-        await self._drain()
+        await self._drain(lambda session: True)
+        for task in tuple(self._retiring):
+            await task
         await self.accounts.stop()
         for service in self.services:
             service.close()
 
-    async def _drain(self) -> None:
+    async def _drain(self, which: Callable[[Session], bool]) -> None:
         """Close sessions as they come between transactions; what is left after a while is cut off."""
         deadline = time.monotonic() + self.settings.drain_timeout
-        while self.registry.sessions and time.monotonic() < deadline:
-            for session in tuple(self.registry.sessions.values()):
+        while (left := self._sessions(which)) and time.monotonic() < deadline:
+            for session in left:
                 if not session.busy and not session.state.in_transaction:
                     session.client.say_goodbye()
             await asyncio.sleep(0.01)
-        for session in tuple(self.registry.sessions.values()):
+        for session in self._sessions(which):
             session.client.abort()
         await asyncio.sleep(0)
+
+    def _sessions(self, which: Callable[[Session], bool]) -> list[Session]:
+        return [session for session in self.registry.sessions.values() if which(session)]
+
+    # -- a changed configuration
+
+    def prepare(self, settings: Settings, sockets: Sockets | None = None) -> None:
+        """Read certificates and open ports that settings need, or take over their sockets. Raises SqlproxyError."""
+        self.discard()
+        made_at_start = [service for service in self.services if tls.is_self_signed(service.config.tls)]
+        contexts = tls.contexts(settings, kept={service.name: service.tls for service in made_at_start})
+        opened: dict[str, list[tuple[Address, socket.socket]]] = {}
+        self._prepared = Prepared(settings, contexts, opened)
+        for name, addresses in new_addresses(self.settings, settings).items():
+            opened[name] = open_all(name, addresses) if sockets is None else list(sockets[name])
+
+    def discard(self) -> None:
+        """Close what was prepared and not used."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            for opened in prepared.sockets.values():
+                for address, sock in opened:
+                    sock.close()
+                    if address.path:
+                        with contextlib.suppress(OSError):
+                            os.unlink(address.path)
+
+    async def commit(self) -> None:
+        """Use what was prepared from now on; sessions of services that are gone end like those at a shutdown."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return
+        settings, before = prepared.settings, self.settings
+        self.settings = settings
+        self._servers = [server.server() for server in settings.servers]
+        forget_tls_files()
+        self._throttle.configure(settings.accounts.max_failures, settings.accounts.block_for)
+        await self._commit_accounts(before)
+        running = {service.name: service for service in self.services}
+        self.services = [
+            self._changed(running.pop(config.name), config, prepared.contexts[config.name])
+            if config.name in running
+            else self._service(config, prepared.contexts[config.name])
+            for config in settings.services
+        ]
+        for service in running.values():
+            self._retire(service)
+        for service in self.services:
+            await self._listen(service, prepared.sockets.get(service.name, ()))
+
+    async def _commit_accounts(self, before: Settings) -> None:
+        settings = self.settings
+        if (before.accounts, before.monitor, before.servers) != (settings.accounts, settings.monitor, settings.servers):
+            password = settings.monitor.password.get_secret_value()
+            await self.accounts.configure(settings.accounts, settings.monitor.user, password, self._servers)
+
+    def _changed(self, service: Service, config: ServiceConfig, context: ssl.SSLContext | None) -> Service:
+        service.configure(config, servers_of(config, self._servers), self.settings.monitor.stale_after, context)
+        return service
+
+    async def _listen(self, service: Service, sockets: Sequence[tuple[Address, socket.socket]]) -> None:
+        listener = self._listeners.get(service.name)
+        if listener is not None:
+            await listener.change(service.config.listen, sockets)
+            return
+        listener = self._listeners[service.name] = Listener(service)
+        listener.adopt(sockets, owns_paths=self._owns_paths)
+        listener.start()
+
+    def _retire(self, service: Service) -> None:
+        task = asyncio.create_task(self._end_service(service, self._listeners.pop(service.name)))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _end_service(self, service: Service, listener: Listener) -> None:
+        await listener.stop()
+        await self._drain(lambda session: session.service is service)
+        service.close()
 
     def sessions(self) -> list[dict[str, object]]:
         """One row per client session."""

@@ -28,6 +28,11 @@ class FleetService:
         self._left_unknown = Shapes()
         self._left_servers = {name: ServerStats() for name in servers}
 
+    def configure(self, config: ServiceConfig, servers: Sequence[str]) -> None:
+        """Another configuration from now on; totals stay."""
+        self.router, self._servers = config.router, servers
+        self.listen = [str(address) for address in config.listen]
+
     def report(self, worker: int, report: Report) -> None:
         """Take in a worker's newest counters."""
         self._reports[worker] = report
@@ -40,7 +45,7 @@ class FleetService:
         _add(self._left, report["stats"], gauges=False)
         self._left_unknown.merge(report["unknown"])
         for name, stats in report["servers"].items():
-            _add(self._left_servers[name], stats, gauges=False)
+            _add(self._left_servers.setdefault(name, ServerStats()), stats, gauges=False)
 
     @property
     def stats(self) -> ServiceStats:
@@ -56,7 +61,8 @@ class FleetService:
         """The sums by server."""
         totals = {name: ServerStats() for name in self._servers}
         for name, total in totals.items():
-            _add(total, self._left_servers[name].as_dict())
+            if name in self._left_servers:
+                _add(total, self._left_servers[name].as_dict())
             for report in self._reports.values():
                 _add(total, report["servers"].get(name, {}))
         return totals

@@ -11,7 +11,6 @@ import socket
 import stat
 from collections.abc import Sequence
 
-from sqlproxy.config import ServiceConfig
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.session import client
 from sqlproxy.session.keepalive import keep_alive
@@ -33,27 +32,35 @@ class Listener:
         self._owns_paths = True
         self._sockets: list[tuple[Address, socket.socket]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: dict[Address, asyncio.Task[None]] = {}
 
     def open(self) -> None:
         """Bind and listen. Raises SqlproxyError naming service, address and reason."""
-        for address in self.service.config.listen:
-            try:
-                self._sockets.append((address, _listen(address)))
-            except OSError as error:
-                self.close_sockets()
-                raise _refusal(self.service.name, address, error) from None
+        self._sockets = open_all(self.service.name, self.service.config.listen)
 
-    def adopt(self, sockets: Sequence[tuple[Address, socket.socket]]) -> None:
-        """Take over sockets that listen already; paths of unix sockets stay when they are closed."""
+    def adopt(self, sockets: Sequence[tuple[Address, socket.socket]], owns_paths: bool = False) -> None:
+        """Take over sockets that listen already; paths of unix sockets stay when they are closed, unless owned."""
         self._sockets = list(sockets)
-        self._owns_paths = False
+        self._owns_paths = owns_paths
 
     def start(self) -> None:
         """Begin to accept."""
-        for _, sock in self._sockets:
-            self._spawn(self._accept(sock))
-        if self.service.config.connection_keepalive:
-            self._spawn(keep_alive(self.service))
+        for address, sock in self._sockets:
+            self._accepting[address] = self._spawn(self._accept(sock))
+        self._spawn(keep_alive(self.service))
+
+    async def change(self, addresses: Sequence[Address], added: Sequence[tuple[Address, socket.socket]]) -> None:
+        """Listen at these addresses from now on; ``added`` are listening sockets for those that are new."""
+        for address, sock in self._sockets:
+            if address not in addresses:
+                task = self._accepting.pop(address)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                self._close(address, sock)
+        self._sockets = [(address, sock) for address, sock in self._sockets if address in addresses]
+        for address, sock in added:
+            self._sockets.append((address, sock))
+            self._accepting[address] = self._spawn(self._accept(sock))
 
     async def stop(self) -> None:
         """Accept no more; logins under way are given up."""
@@ -65,16 +72,20 @@ class Listener:
     def close_sockets(self) -> None:
         """Close what ``open`` opened, and remove the paths of unix sockets."""
         for address, sock in self._sockets:
-            sock.close()
-            if address.path and self._owns_paths:
-                with contextlib.suppress(OSError):
-                    os.unlink(address.path)
+            self._close(address, sock)
         self._sockets.clear()
 
-    def _spawn(self, work: asyncio._CoroutineLike[None]) -> None:
+    def _close(self, address: Address, sock: socket.socket) -> None:
+        sock.close()
+        if address.path and self._owns_paths:
+            with contextlib.suppress(OSError):
+                os.unlink(address.path)
+
+    def _spawn(self, work: asyncio._CoroutineLike[None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -101,13 +112,28 @@ def _tune(sock: socket.socket, peer: object) -> str:
     return str(peer[0]).removeprefix("::ffff:")
 
 
-def open_shared(config: ServiceConfig, copies: int) -> list[list[tuple[Address, socket.socket]]]:
+def open_all(service: str, addresses: Sequence[Address]) -> list[tuple[Address, socket.socket]]:
+    """Listening sockets for a service. Raises SqlproxyError naming service, address and reason; none is open then."""
+    opened: list[tuple[Address, socket.socket]] = []
+    for address in addresses:
+        try:
+            opened.append((address, _listen(address)))
+        except OSError as error:
+            for taken, sock in opened:
+                sock.close()
+                if taken.path:
+                    os.unlink(taken.path)
+            raise _refusal(service, address, error) from None
+    return opened
+
+
+def open_shared(service: str, addresses: Sequence[Address], copies: int) -> list[list[tuple[Address, socket.socket]]]:
     """``copies`` sets of listening sockets for one service: one per process, sharing its ports.
 
     TCP ports by SO_REUSEPORT; a unix socket is the same one in every set. Raises SqlproxyError naming the address.
     """
     sets: list[list[tuple[Address, socket.socket]]] = [[] for _ in range(copies)]
-    for address in config.listen:
+    for address in addresses:
         try:
             first = _listen(address)
             first.close()  # found out that nobody else has the port, which SO_REUSEPORT would hide
@@ -117,7 +143,10 @@ def open_shared(config: ServiceConfig, copies: int) -> list[list[tuple[Address, 
             for sockets, sock in zip(sets, shared, strict=True):
                 sockets.append((address, sock))
         except OSError as error:
-            raise _refusal(config.name, address, error) from None
+            for sockets in sets:
+                for _, sock in sockets:
+                    sock.close()
+            raise _refusal(service, address, error) from None
     return sets
 
 

@@ -18,13 +18,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sqlproxy.admin.http import AdminServer
-from sqlproxy.app import FIRST_SNAPSHOT, explain_route, pending_changes
+from sqlproxy.app import FIRST_SNAPSHOT, explain_route
 from sqlproxy.channel import Channel, ChannelClosed
-from sqlproxy.config import Settings
+from sqlproxy.config import ServiceConfig, Settings
+from sqlproxy.engine import new_addresses, servers_of
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.fleet import FleetService, Report
 from sqlproxy.listener import open_shared
 from sqlproxy.monitor.loop import Monitor
+from sqlproxy.reloading import Reloading
 from sqlproxy.session.registry import Victim
 from sqlproxy.topology.model import Address, AdminState, Snapshot
 from sqlproxy.topology.publisher import Publisher
@@ -37,6 +39,7 @@ _STOP_GRACE = 3.0  # seconds a worker gets beyond drain_timeout before it is kil
 _RESTART_PAUSE = 0.5  # seconds before a worker that ended is started again
 
 Sockets = Mapping[str, Sequence[tuple[Address, socket.socket]]]
+Opened = dict[str, list[list[tuple[Address, socket.socket]]]]  # by service, for each worker
 
 
 class WorkerProcess:
@@ -45,8 +48,10 @@ class WorkerProcess:
     def __init__(self, supervisor: Supervisor, index: int, sockets: Sockets) -> None:
         self.index = index
         self._supervisor = supervisor
-        self._sockets = sockets
+        self._sockets = dict(sockets)
+        self._descriptors: socket.socket | None = None  # where further sockets are sent
         self._stopping = False
+        self._greeted: Settings | None = None  # with these settings
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self.ready = asyncio.Event()
@@ -82,11 +87,13 @@ class WorkerProcess:
 
     async def _run(self) -> None:
         here, there = socket.socketpair()
+        self._descriptors, receiving = socket.socketpair()
         self.ready.clear()
         numbers = [sock.fileno() for listening in self._sockets.values() for _, sock in listening]
-        with there:
+        ends = [there.fileno(), receiving.fileno()]
+        with there, receiving:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "sqlproxy.worker", str(there.fileno()), pass_fds=[there.fileno(), *numbers]
+                sys.executable, "-m", "sqlproxy.worker", *map(str, ends), pass_fds=[*ends, *numbers]
             )
         self.channel = Channel(
             {
@@ -103,9 +110,39 @@ class WorkerProcess:
         reading = asyncio.create_task(self.channel.run())
         await self._process.wait()
         await reading
+        self._descriptors.close()
         self.ready.clear()
 
+    async def prepare(self, settings: Settings, added: Sockets) -> None:
+        """Have the worker get ready for other settings, and for listening on sockets added. Raises SqlproxyError."""
+        numbers = [sock.fileno() for listening in added.values() for _, sock in listening]
+        if numbers and self._descriptors is not None:
+            socket.send_fds(self._descriptors, [b"+"], numbers)
+        addresses = {name: [address for address, _ in listening] for name, listening in added.items()}
+        await self.channel.ask("prepare", settings, addresses)
+
+    def keep(self, settings: Settings, added: Sockets) -> None:
+        """Keep the sockets that the settings need, for a successor of this process."""
+        known = {name: [*self._sockets.get(name, ()), *added.get(name, ())] for name in (*self._sockets, *added)}
+        wanted = {config.name: config.listen for config in settings.services}
+        for name, listening in known.items():
+            for address, sock in listening:
+                if address not in wanted.get(name, ()):
+                    sock.close()
+        self._sockets = {
+            name: [(address, sock) for address, sock in known.get(name, ()) if address in addresses]
+            for name, addresses in wanted.items()
+        }
+
+    def restart(self) -> None:
+        """End the process, which is then started again with the settings there are now."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
     def _is_ready(self, accounts: list[dict[str, object]]) -> None:
+        if self._greeted is not self._supervisor.settings:  # they have changed while it started
+            self.restart()
+            return
         self._supervisor.account_rows = accounts
         self.ready.set()
 
@@ -114,7 +151,7 @@ class WorkerProcess:
         sockets = {
             name: [(address, sock.fileno()) for address, sock in listening] for name, listening in self._sockets.items()
         }
-        settings = self._supervisor.settings
+        settings = self._greeted = self._supervisor.settings
         self.channel.tell("hello", settings, self.index, sockets, publisher.snapshot, publisher.fresh_at)
 
     @property
@@ -141,9 +178,10 @@ class Supervisor:
             self.publisher,
             purge_tokens=settings.exactly_once,
         )
-        names = [server.name for server in settings.servers]
-        self.services = [FleetService(config, config.servers or names) for config in settings.services]
+        self.services = [FleetService(config, _names(config, settings)) for config in settings.services]
         self._path = path
+        self._reloading: Reloading | None = None  # once started
+        self._prepared: tuple[Settings, Opened, list[WorkerProcess]] | None = None
         self._workers: list[WorkerProcess] = []
         self._admin = AdminServer(self, settings.admin) if settings.admin.listen is not None else None
         self.account_rows: list[dict[str, object]] = []  # as the worker saw them that read them last
@@ -158,7 +196,7 @@ class Supervisor:
     async def start(self) -> None:
         """Open every port, look at the servers once, then start the workers. Raises SqlproxyError."""
         count = self.settings.workers
-        shared = {config.name: open_shared(config, count) for config in self.settings.services}
+        shared = {config.name: open_shared(config.name, config.listen, count) for config in self.settings.services}
         self._workers = [
             WorkerProcess(self, index, {name: sets[index] for name, sets in shared.items()}) for index in range(count)
         ]
@@ -174,6 +212,7 @@ class Supervisor:
         except BaseException:
             await self.stop()
             raise
+        self._reloading = Reloading(self, self._path)
         for service in self.services:
             log.info("service %s listens on %s in %d workers", service.name, ", ".join(service.listen), count)
 
@@ -186,6 +225,8 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Let the workers' sessions end, then stop everything."""
+        if self._reloading is not None:
+            await self._reloading.stop()
         await asyncio.gather(*(worker.stop() for worker in self._workers))
         if self._confirming is not None:
             self._confirming.cancel()
@@ -199,7 +240,8 @@ class Supervisor:
     def counted(self, index: int, counters: Mapping[str, Report]) -> None:
         """A worker's counters."""
         for service in self.services:
-            service.report(index, counters[service.name])
+            if service.name in counters:
+                service.report(index, counters[service.name])
 
     def worker_ended(self, worker: WorkerProcess) -> None:
         """A worker ended by itself: its sessions are lost, nothing else."""
@@ -266,14 +308,56 @@ class Supervisor:
         return self.monitor.switchover(name)
 
     async def reload(self) -> list[str]:
-        """Read the file and the accounts again; what changed, as sentences. Raises ConfigError."""
-        changed = pending_changes(self.settings, self._path)
+        """Use the file as it is now; what changed, as sentences. Raises SqlproxyError when nothing was changed."""
+        if self._reloading is None:
+            raise SqlproxyError("the proxy is still starting")
+        return await self._reloading.reload()
+
+    async def prepare(self, settings: Settings) -> None:
+        """See ``reloading.Proxy``: open what is new here, and have every worker get ready."""
+        count = len(self._workers)
+        opened: Opened = {}
+        running = [worker for worker in self._workers if worker.ready.is_set()]
+        self._prepared = settings, opened, running
+        for name, addresses in new_addresses(self.settings, settings).items():
+            opened[name] = open_shared(name, addresses, count)
+        await asyncio.gather(*(worker.prepare(settings, _share(opened, worker.index)) for worker in running))
+
+    async def commit(self) -> None:
+        """See ``reloading.Proxy``: a worker that ends just now comes back with the new settings."""
+        if self._prepared is None:
+            return
+        (settings, opened, prepared), self._prepared = self._prepared, None
+        running = {service.name: service for service in self.services}
+        self.services = []
+        for config in settings.services:
+            service = running.get(config.name) or FleetService(config, ())
+            service.configure(config, _names(config, settings))
+            self.services.append(service)
+        for worker in self._workers:
+            worker.keep(settings, _share(opened, worker.index))
+            if worker.ready.is_set() and worker not in prepared:  # it started meanwhile
+                worker.restart()
+        if self._admin is not None:
+            self._admin.configure(settings.admin)
+        await self._ask_all("commit")
+
+    async def discard(self) -> None:
+        """See ``reloading.Proxy``."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            for sets in prepared[1].values():
+                for _, sock in (pair for listening in sets for pair in listening):
+                    sock.close()
+            await self._ask_all("discard")
+
+    async def read_accounts(self) -> int | None:
+        """See ``reloading.Proxy``."""
         for rows in await self._ask_all("refresh", "reload"):
             if isinstance(rows, list):
                 self.account_rows = rows
-                changed.append(f"accounts: {len(rows)} read again")
-                break
-        return changed
+                return len(rows)
+        return None
 
     async def kill_session(self, session_id: int) -> bool:
         """False when no worker has such a session."""
@@ -287,3 +371,12 @@ class Supervisor:
         """Where the first service would send a statement of a fresh session, and why."""
         loads = self.services[0].server_stats
         return explain_route(self.settings.services[0], self.publisher.snapshot, loads, sql, in_transaction)
+
+
+def _names(config: ServiceConfig, settings: Settings) -> list[str]:
+    return [server.name for server in servers_of(config, [server.server() for server in settings.servers])]
+
+
+def _share(opened: Opened, worker: int) -> Sockets:
+    """A worker's part of newly opened sockets."""
+    return {name: sets[worker] for name, sets in opened.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ssl
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography import x509
@@ -12,8 +13,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sqlproxy.config import ServiceTLSConfig
-from sqlproxy.errors import ConfigError
+from sqlproxy.config import ServiceTLSConfig, Settings
+from sqlproxy.errors import ConfigError, ServerError
+from sqlproxy.session.connect import make_context
 
 _VALID_FOR = datetime.timedelta(days=3650)  # a restart makes a new one
 
@@ -35,6 +37,34 @@ def server_context(service: str, config: ServiceTLSConfig) -> ssl.SSLContext | N
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"services.{service}.tls: {config.cert or config.ca} cannot be used: {error}") from None
     return context
+
+
+def is_self_signed(config: ServiceTLSConfig) -> bool:
+    """Whether a service shows a certificate that is made at start."""
+    return config.mode != "disabled" and not config.cert and not config.ca
+
+
+def contexts(
+    settings: Settings, kept: Mapping[str, ssl.SSLContext | None] | None = None
+) -> dict[str, ssl.SSLContext | None]:
+    """The context of every service; self-signed ones are taken from ``kept`` if they are there.
+
+    Raises ConfigError when a file of a service or of a server cannot be used.
+    """
+    for server in settings.servers:
+        tls = server.server().tls
+        if tls.ca or tls.cert:
+            try:
+                make_context(tls)
+            except ServerError as error:
+                raise ConfigError(f"servers.{server.name}.{error.message}") from None
+    known = kept or {}
+    return {
+        config.name: known[config.name]
+        if is_self_signed(config.tls) and config.name in known
+        else server_context(config.name, config.tls)
+        for config in settings.services
+    }
 
 
 def _load_self_signed(context: ssl.SSLContext) -> None:

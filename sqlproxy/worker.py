@@ -1,6 +1,7 @@
 """A worker process: an engine that is told of the servers by the supervisor and tells it what it counts.
 
-Started as ``python -m sqlproxy.worker FD`` with an inherited socket. When the supervisor is gone the worker lets its
+Started as ``python -m sqlproxy.worker FD FD`` with two inherited sockets: for messages, and for the listening sockets
+that a changed configuration adds. When the supervisor is gone the worker lets its
 sessions end and follows.
 """
 
@@ -31,7 +32,8 @@ _REPORT_EVERY = 0.5  # seconds between two reports of counters
 class Worker:
     """The other end of the supervisor's channel."""
 
-    def __init__(self) -> None:
+    def __init__(self, descriptors: socket.socket) -> None:
+        self._descriptors = descriptors  # where further listening sockets come in
         self.publisher = Publisher()
         self.engine: Engine | None = None
         self._done = asyncio.Event()
@@ -45,6 +47,9 @@ class Worker:
                 "victim": self._victim,
                 "end": lambda number, query_only: self._engine.registry.end(number, query_only),
                 "refresh": self._refresh,
+                "prepare": self._prepare,
+                "commit": self._commit,
+                "discard": lambda: self._engine.discard(),
                 "stop": self._done.set,
             }
         )
@@ -98,6 +103,23 @@ class Worker:
         await self.engine.start()
         self.channel.tell("ready", self.engine.account_rows())
 
+    def _prepare(self, settings: Settings, added: Mapping[str, Sequence[Address]]) -> None:
+        """Get ready for a changed configuration; the sockets of the addresses added have been sent before."""
+        count = sum(map(len, added.values()))
+        _, numbers, _, _ = socket.recv_fds(self._descriptors, 1, count) if count else (b"", [], 0, None)
+        received = [socket.socket(fileno=number) for number in numbers]
+        for sock in received:
+            sock.setblocking(False)
+        found = iter(received)
+        self._engine.prepare(
+            settings, {name: [(address, next(found)) for address in addresses] for name, addresses in added.items()}
+        )
+
+    async def _commit(self) -> None:
+        """Use what was prepared."""
+        await self._engine.commit()
+        configure(self._engine.settings.log.format, self._engine.settings.log.level)
+
     async def _refresh(self, reason: str) -> list[dict[str, object]] | None:
         """Read the accounts again; their rows, None when nothing was read."""
         return self._engine.account_rows() if await self._engine.refresh_accounts(reason) is not None else None
@@ -145,9 +167,9 @@ class Worker:
         )
 
 
-async def _main(sock: socket.socket) -> int:
-    return await Worker().run(sock)
+async def _main(sock: socket.socket, descriptors: socket.socket) -> int:
+    return await Worker(descriptors).run(sock)
 
 
 if __name__ == "__main__":
-    sys.exit(run_loop(_main(socket.socket(fileno=int(sys.argv[1])))))
+    sys.exit(run_loop(_main(*(socket.socket(fileno=int(number)) for number in sys.argv[1:3]))))

@@ -47,17 +47,33 @@ class AccountRegistry:
         self.accounts = Accounts()
         self.error = ""
         self.fast_hashes = FastHashes()
-        self._config = config
-        self._user = config.user or monitor_user
-        self._password = config.password.get_secret_value() if config.user else monitor_password
         self._publisher = publisher
-        self._servers = tuple(servers)
+        self._use(config, monitor_user, monitor_password, servers)
         self._load = load
         self._clock = clock
         self._decoys = Decoys()
         self._started_at = float("-inf")  # when the newest loading began
         self._loading: asyncio.Task[bool] | None = None
         self._timer: asyncio.Task[None] | None = None
+
+    def _use(self, config: AccountsConfig, monitor_user: str, monitor_password: str, servers: Sequence[Server]) -> None:
+        self._config = config
+        self._user = config.user or monitor_user
+        self._password = config.password.get_secret_value() if config.user else monitor_password
+        self._servers = tuple(servers)
+
+    async def configure(
+        self, config: AccountsConfig, monitor_user: str, monitor_password: str, servers: Sequence[Server]
+    ) -> None:
+        """Another configuration from now on. The accounts in use stay until others have been read."""
+        await self.stop()
+        self._use(config, monitor_user, monitor_password, servers)
+        self._started_at = float("-inf")
+        if config.source == "static":
+            self.accounts, self.error = static.from_config(config.users), ""
+            self.fast_hashes.retain(self.accounts.accounts)
+            return
+        self._timer = asyncio.create_task(self._refresh_for_ever(), name="accounts refresh")
 
     async def start(self) -> None:
         """Load once, then again every ``refresh`` seconds. Servers that cannot be read now do not prevent the start."""

@@ -30,6 +30,10 @@ class Throttle:
     def __len__(self) -> int:
         return len(self._records)
 
+    def configure(self, max_failures: int, block_for: float) -> None:
+        """Other limits from now on; who is blocked stays so."""
+        self._max_failures, self._block_for = max_failures, block_for
+
     def failed(self, host: str, now: float) -> bool:
         """Note a failed login; True if the host is blocked from now on because of it."""
         if not self._max_failures:

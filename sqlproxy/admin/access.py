@@ -33,6 +33,10 @@ class Guard:
     """Decides on each request from its method and headers."""
 
     def __init__(self, config: AdminConfig) -> None:
+        self.configure(config)
+
+    def configure(self, config: AdminConfig) -> None:
+        """Who may ask from now on."""
         self._user = config.user
         self._password = config.password.get_secret_value()
         self._token = config.token.get_secret_value()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from sqlproxy.admin import view
 from sqlproxy.admin.view import Row, Runtime
-from sqlproxy.errors import ConfigError, SqlproxyError
+from sqlproxy.errors import SqlproxyError
 from sqlproxy.topology.model import AdminState
 
 audit = logging.getLogger("sqlproxy.audit")
@@ -77,7 +77,7 @@ async def reload(runtime: Runtime, who: str) -> Row:
     """Read the configuration file again."""
     try:
         changes = await runtime.reload()
-    except ConfigError as error:
+    except SqlproxyError as error:
         audit.info("the reload %s asked for was refused: %s", who, error)
         raise CommandError(422, str(error), "nothing was changed") from None
     audit.info("%s reloaded the configuration: %s", who, "; ".join(changes) or "nothing changed")

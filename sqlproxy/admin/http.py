@@ -67,6 +67,10 @@ class AdminServer:
         host = f"[{self._address.host}]" if ":" in self._address.host else self._address.host
         return f"http://{host}:{port}"
 
+    def configure(self, config: AdminConfig) -> None:
+        """Other credentials from now on; the address stays."""
+        self._guard.configure(config)
+
     async def start(self) -> None:
         """Listen. Raises SqlproxyError, naming the address, when that is not possible."""
         runner = web.AppRunner(self.application(), access_log=None, handle_signals=False, shutdown_timeout=1.0)

@@ -113,8 +113,9 @@ class Monitor:
         self._preferred = preferred
         self._judging = False  # only once every server has reported, or the first ones would pass for the cluster
         self._complete = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._purge = TokenPurge(self._servers, config, publisher) if purge_tokens else None
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # by server
+        self._purges = purge_tokens
+        self._purging: asyncio.Task[None] | None = None
 
     @property
     def states(self) -> Mapping[str, AdminState]:
@@ -133,16 +134,56 @@ class Monitor:
 
     async def start(self) -> None:
         """Start one task per server; returns at once."""
-        self._tasks = [asyncio.create_task(self._watch(w), name=f"monitor {n}") for n, w in self._watches.items()]
-        if self._purge is not None:
-            self._tasks.append(asyncio.create_task(self._purge.run(), name="purge of commit tokens"))
+        for name in self._watches:
+            self._start_watch(name)
+        self._start_purge()
 
     async def stop(self) -> None:
         """End the tasks and their connections; the newest Snapshot stays published."""
-        for task in self._tasks:
+        await self._end([*self._tasks.values(), *([self._purging] if self._purging is not None else [])])
+        self._tasks.clear()
+        self._purging = None
+
+    async def reconfigure(self, servers: Sequence[Server], config: MonitorConfig, *, purge_tokens: bool) -> None:
+        """Watch these servers in this way from now on. What is known of those that stay where they are is kept.
+
+        A server that is new has to prove itself before it may become primary, as one that returns.
+        """
+        before, old = {server.name: server for server in self._servers}, self._config
+        same = (old.user, old.password, old.timeout) == (config.user, config.password, config.timeout)
+        after = {server.name: server for server in servers}
+        ended = [n for n, server in before.items() if n not in after or not same or _probed_alike(server, after[n]) < 2]
+        forgotten = [n for n, server in before.items() if n not in after or _probed_alike(server, after[n]) < 1]
+        purging = [self._purging] if self._purging is not None else []
+        await self._end([*(self._tasks.pop(name) for name in ended if name in self._tasks), *purging])
+        for name in forgotten:
+            del self._watches[name]
+            self._reports.pop(name, None)
+        self._servers, self._config, self._purges = tuple(servers), config, purge_tokens
+        self._flavour = flavour_for(config)
+        self._states = {name: self._states.get(name, AdminState.ACTIVE) for name in after}
+        self._watches = {name: self._watches.get(name) or _Watch(server) for name, server in after.items()}
+        for name, watch in self._watches.items():
+            watch.server = after[name]
+            if name not in self._tasks:
+                self._start_watch(name)
+            watch.wake.set()
+        self._start_purge()
+        self._judge()
+
+    def _start_watch(self, name: str) -> None:
+        self._tasks[name] = asyncio.create_task(self._watch(self._watches[name]), name=f"monitor {name}")
+
+    def _start_purge(self) -> None:
+        self._purging = None
+        if self._purges:
+            purge = TokenPurge(self._servers, self._config, self._publisher)
+            self._purging = asyncio.create_task(purge.run(), name="purge of commit tokens")
+
+    async def _end(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)  # an aborted transport closes its socket in the next turn of the loop
 
     async def first_snapshot(self, seconds: float) -> Snapshot:
@@ -298,3 +339,9 @@ def _completed(report: NodeReport, last: NodeReport) -> NodeReport:
         return report
     known = replace(report, version=last.version, capabilities=last.capabilities, collation=last.collation)
     return replace(known, facts=last.facts, seen=last.seen or last.at) if report.refusal else known
+def _probed_alike(old: Server, new: Server) -> int:
+    """2: a probe of one is a probe of the other; 1: the same server, but asked in another way; 0: another server."""
+    if old.address != new.address:
+        return 0
+    own_files = new.tls.ca or new.tls.cert  # which may have been exchanged
+    return 2 if old.tls == new.tls and not own_files else 1

@@ -231,6 +231,11 @@ def _context(tls: ServerTLS) -> ssl.SSLContext:
 _CONTEXTS: dict[ServerTLS, ssl.SSLContext] = {}
 
 
+def forget_tls_files() -> None:
+    """Read certificates and keys again when they are needed next."""
+    _CONTEXTS.clear()
+
+
 def make_context(tls: ServerTLS) -> ssl.SSLContext:
     """The client side's TLS context. Raises ServerError when a file cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

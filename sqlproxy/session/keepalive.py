@@ -7,20 +7,24 @@ leaves its connection to the primary idle for as long as it lives.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlproxy.session.backend import Backend
 
 if TYPE_CHECKING:
     from sqlproxy.session.service import Service
 
+_SWITCHED_OFF: Final = 10.0  # seconds until the configuration is looked at again
+
 
 async def keep_alive(service: Service) -> None:
     """Look at every session of a service from time to time, until cancelled."""
-    limit = service.config.connection_keepalive
     loop = asyncio.get_running_loop()
     while True:
-        await asyncio.sleep(limit / 4)
+        limit = service.config.connection_keepalive
+        await asyncio.sleep(limit / 4 or _SWITCHED_OFF)
+        if not limit:
+            continue
         now = loop.time()
         for session in tuple(service.registry.sessions.values()):
             if session.service is service:

@@ -134,6 +134,24 @@ class Service:
         self._unsubscribe = publisher.subscribe(self._on_snapshot)
         self._on_snapshot(publisher.snapshot, publisher.snapshot)
 
+    def configure(
+        self, config: ServiceConfig, servers: Sequence[Server], stale_after: float, tls: ssl.SSLContext | None
+    ) -> None:
+        """Another configuration from now on; connections to servers it no longer has are given up."""
+        gone = self.servers.keys() - {server.name for server in servers}
+        self.config, self.router, self.tls, self._stale_after = config, config.router, tls, stale_after
+        for server in servers:
+            self.server_stats.setdefault(server.name, ServerStats())
+            self.openings.setdefault(server.name, asyncio.Semaphore(_OPENED_AT_ONCE))
+        self.servers = {server.name: server for server in servers}
+        self.routing = self.make_router()
+        self._on_snapshot(self._publisher.snapshot, self._publisher.snapshot)
+        for session in [s for s in self.registry.sessions.values() if s.service is self]:
+            for name in gone & session.backends.keys():
+                session.backends[name].abort(f"server {name} was removed from the configuration")
+        for name in gone:  # by now nobody balances by them; connections that end keep counting in their own
+            del self.server_stats[name], self.openings[name]
+
     def close(self) -> None:
         """Stop listening to snapshots."""
         self._unsubscribe()
@@ -208,7 +226,7 @@ class Service:
 
     def _restrict(self, snapshot: Snapshot) -> Snapshot:
         """Only this service's servers."""
-        if len(self.servers) == len(snapshot.servers):
+        if all(view.name in self.servers for view in snapshot.servers):
             return snapshot
         return restricted(snapshot, frozenset(self.servers))
 

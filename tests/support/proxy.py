@@ -18,17 +18,17 @@ from tests.support.waiting import wait_until
 
 
 class Proxy:
-    """``port`` is the first service's, ``admin_port`` the admin side's; ``log`` what it wrote so far."""
+    """``port`` is the first service's, ``admin_port`` the admin side's; ``log`` what it wrote, ``path`` its file."""
 
     def __init__(self, directory: Path, config: str, port: int, admin_port: int, env: Mapping[str, str]) -> None:
         self.port = port
         self.admin_port = admin_port
-        self._path = directory / "sqlproxy.toml"
-        self._path.write_text(config)
+        self.path = directory / "sqlproxy.toml"
+        self.path.write_text(config)
         self._log = directory / "sqlproxy.log"
         with self._log.open("wb") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sqlproxy", "serve", "-c", str(self._path)],
+                [sys.executable, "-m", "sqlproxy", "serve", "-c", str(self.path)],
                 stderr=stream,
                 stdout=stream,
                 env={**os.environ, **env},

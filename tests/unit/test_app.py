@@ -1,14 +1,11 @@
-"""What the composition root answers without running: routes explained, changes of the file named."""
+"""What the composition root answers without running: routes explained."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from sqlproxy.app import explain_route, pending_changes
-from sqlproxy.config import ServiceConfig, load
-from sqlproxy.errors import ConfigError
+from sqlproxy.app import explain_route
+from sqlproxy.config import ServiceConfig
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.topology.model import AdminState, Role, ServerView, Snapshot
 
@@ -48,26 +45,3 @@ def test_a_service_of_some_servers_knows_no_others() -> None:
     found = explain_route(service(servers=["n2", "n3"]), SNAPSHOT, LOADS, b"DELETE FROM t", False)
     assert found["server"] is None
     assert "no server is primary (n2: it is synced; n3: it is synced)" in str(found["reason"])
-
-
-FILE = """
-[[servers]]
-name = "n1"
-address = "127.0.0.1:33101"
-[[services]]
-name = "app"
-listen = "127.0.0.1:4006"
-"""
-
-
-def test_changes_of_the_file_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "sqlproxy.toml"
-    path.write_text(FILE)
-    settings = load(path)
-    assert pending_changes(settings, path) == []
-    assert pending_changes(settings, None) == []
-    path.write_text(FILE + "[monitor]\ninterval = '100ms'\n")
-    assert pending_changes(settings, path) == [f"monitor: the change in {path} takes effect at the next start"]
-    path.write_text("nonsense")
-    with pytest.raises(ConfigError):
-        pending_changes(settings, path)

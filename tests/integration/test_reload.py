@@ -1,0 +1,180 @@
+"""A changed configuration takes effect in a running proxy: sessions are kept, a load notices nothing."""
+
+from __future__ import annotations
+
+import re
+import signal
+import urllib.error
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pymysql
+import pytest
+from pymysql.connections import Connection
+
+from sqlproxy.lab.galera import GaleraLab
+from sqlproxy.lab.single import SingleServer
+from tests.support import workload
+from tests.support.mysqlclient import rows
+from tests.support.proxy import Proxy, free_port, running_proxy
+from tests.support.waiting import wait_until
+
+
+def edit(proxy: Proxy, old: str, new: str, count: int = 1) -> None:
+    """Change the proxy's file."""
+    text = proxy.path.read_text()
+    assert old in text, text
+    proxy.path.write_text(text.replace(old, new, count))
+
+
+def reload(proxy: Proxy) -> list[str]:
+    changes: list[str] = proxy.post("/v1/reload", {})["changes"]
+    return changes
+
+
+def table(name: str, port: int) -> str:
+    return f'[[servers]]\nname = "{name}"\naddress = "127.0.0.1:{port}"\n'
+
+
+def connect(port: int) -> Connection:
+    return pymysql.connect(
+        host="127.0.0.1", port=port, user="app", password="app", database="app", autocommit=True, read_timeout=30
+    )
+
+
+def texts(proxy: Proxy) -> list[str]:
+    return [event["text"] for event in proxy.get("/v1/events") if event["kind"] == "reload"]
+
+
+@contextmanager
+def proxied(directory: Path, servers: dict[str, int], workers: int) -> Iterator[Proxy]:
+    with running_proxy(directory, servers, env={"SQLPROXY_WORKERS": str(workers)}) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_servers_come_and_go_under_load_without_an_error(
+    healthy_galera: GaleraLab, tmp_path: Path, workers: int
+) -> None:
+    ports = dict(zip(("n1", "n2", "n3"), healthy_galera.ports, strict=True))
+    with proxied(tmp_path, ports, workers) as proxy:
+        proxy.wait_roles(n1="primary", n2="replica", n3="replica")
+        session = connect(proxy.port)
+        rows(session, "SET @kept = 42")
+        with workload.running(proxy.port, None) as load:
+            edit(proxy, table("n3", ports["n3"]), "")
+            assert reload(proxy) == ["servers.n3: removed, drained first", *reload_of_accounts(proxy)]
+            wait_until(lambda: set(proxy.servers()) == {"n1", "n2"}, 30, "n3 is gone")
+            load.progress()
+            edit(proxy, table("n1", ports["n1"]), "")  # the primary
+            reload(proxy)
+            wait_until(lambda: set(proxy.servers()) == {"n2"}, 30, "n1 is gone")
+            load.progress()
+            edit(proxy, "[monitor]", table("n3", ports["n3"]) + table("n1", ports["n1"]) + "[monitor]")
+            edit(proxy, "200ms", "300ms")
+            reload(proxy)
+            wait_until(lambda: proxy.servers()["n3"]["role"] == "replica", 30, "n3 is back")
+            load.progress()
+            load.stop()
+            assert load.failures() == []
+            assert load.outcome(ports["n2"]).kept
+        assert rows(session, "SELECT @kept") == [(42,)]
+        assert proxy.get("/v1/monitor")["interval"] == 0.3
+        assert any("drained and gone" in text for text in texts(proxy))
+
+
+def reload_of_accounts(proxy: Proxy) -> list[str]:
+    return [f"accounts: {len(proxy.get('/v1/accounts'))} read again"]
+
+
+def test_a_server_moves_to_another_address_once_it_is_drained(mariadb: SingleServer, tmp_path: Path) -> None:
+    with proxied(tmp_path, {"n1": mariadb.port}, 0) as proxy:
+        session = connect(proxy.port)
+        rows(session, "SET @kept = 1")
+        edit(proxy, f"127.0.0.1:{mariadb.port}", f"localhost:{mariadb.port}")
+        assert f"127.0.0.1:{mariadb.port} -> localhost:{mariadb.port}, once it is drained" in reload(proxy)[0]
+        wait_until(lambda: proxy.servers()["n1"]["address"] == f"localhost:{mariadb.port}", 30, "n1 has moved")
+        wait_until(lambda: proxy.servers()["n1"]["role"] == "primary", 30, "n1 serves")
+        assert proxy.servers()["n1"]["state"] == "active"
+        assert rows(session, "SELECT @kept") == [(1,)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ports_and_services_come_and_go(mariadb: SingleServer, tmp_path: Path, workers: int) -> None:
+    with proxied(tmp_path, {"n1": mariadb.port}, workers) as proxy:
+        session = connect(proxy.port)
+        second, third = free_port(), free_port()
+        edit(proxy, f'listen = "127.0.0.1:{proxy.port}"', f'listen = ["127.0.0.1:{proxy.port}", "127.0.0.1:{second}"]')
+        edit(proxy, "[admin]", f'[[services]]\nname = "more"\nlisten = "127.0.0.1:{third}"\n[admin]')
+        changes = reload(proxy)
+        assert "services.more: added" in changes
+        for port in (second, third):
+            other = connect(port)
+            assert rows(other, "SELECT 1") == [(1,)]
+        assert [service["name"] for service in proxy.get("/v1/services")] == ["app", "more"]
+        edit(proxy, f', "127.0.0.1:{second}"', "")
+        edit(proxy, f'[[services]]\nname = "more"\nlisten = "127.0.0.1:{third}"\n', "")
+        assert "services.more: removed, its sessions end" in reload(proxy)
+        for port in (second, third):
+            wait_until(lambda port=port: refuses(port), 10, f"nobody listens on {port}")  # type: ignore[misc]
+        with pytest.raises(pymysql.MySQLError):
+            rows(other, "SELECT 1")
+        assert rows(session, "SELECT 2") == [(2,)]
+
+
+def refuses(port: int) -> bool:
+    try:
+        connect(port).close()
+    except pymysql.MySQLError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_cannot_be_used_changes_nothing_and_says_why(
+    mariadb: SingleServer, tmp_path: Path, workers: int
+) -> None:
+    with proxied(tmp_path, {"n1": mariadb.port}, workers) as proxy:
+        before = proxy.get("/v1/config")
+        good = proxy.path.read_text()
+        session = connect(proxy.port)
+        for bad, why in [
+            (good + "\n[monitors]\n", "monitors: unknown key"),
+            (good.replace('interval = "200ms"', 'interval = "soon"'), "'soon' is not a duration"),
+            (good + f'[[services]]\nname = "x"\nlisten = "127.0.0.1:{mariadb.port}"\n', "it is in use"),
+            (good + "[log]\nlevel = 'debug'\n[services.tls]\ncert = '/nowhere.pem'\n", "/nowhere.pem cannot be used"),
+        ]:
+            proxy.path.write_text(bad)
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                reload(proxy)
+            assert refused.value.code == 422
+            answer = refused.value.read().decode()
+            assert why in answer, answer
+            assert "nothing was changed" in answer
+            assert why in texts(proxy)[-1]
+            assert proxy.get("/v1/config") == before
+        assert rows(session, "SELECT 1") == [(1,)]
+
+
+def test_a_signal_reloads_too_and_what_needs_a_restart_is_named(mariadb: SingleServer, tmp_path: Path) -> None:
+    with proxied(tmp_path, {"n1": mariadb.port}, 0) as proxy:
+        edit(proxy, "[admin]", '[log]\nlevel = "debug"\n[admin]')
+        edit(proxy, f'listen = "127.0.0.1:{proxy.admin_port}"', 'listen = "127.0.0.1:1"')
+        proxy.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "log.level: info -> debug" in proxy.log, 10, "the reload is logged")
+        assert re.search(r"admin.listen needs a restart: 127.0.0.1:\d+ -> 127.0.0.1:1", proxy.log)
+        proxy.post("/v1/notify", {"status": "Synced"})
+        wait_until(lambda: " DEBUG " in proxy.log, 10, "debug events are logged")
+        assert proxy.get("/v1/config")["admin"]["listen"] == f"127.0.0.1:{proxy.admin_port}"
+
+
+def test_an_account_and_its_password_change(mariadb: SingleServer, tmp_path: Path) -> None:
+    static = '[accounts]\nsource = "static"\n[[accounts.users]]\nname = "app"\npassword = "app"\n'
+    with running_proxy(tmp_path, {"n1": mariadb.port}, extra=static) as proxy:
+        session = connect(proxy.port)
+        edit(proxy, 'name = "app"\npassword = "app"', 'name = "other"\npassword = "app"')
+        assert reload(proxy) == ["accounts.users: changed"]
+        with pytest.raises(pymysql.OperationalError, match="Access denied"):
+            connect(proxy.port)
+        assert rows(session, "SELECT 1") == [(1,)]
