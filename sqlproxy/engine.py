@@ -127,7 +127,7 @@ class Engine:
         deadline = time.monotonic() + self.settings.drain_timeout
         while (left := self._sessions(which)) and time.monotonic() < deadline:
             for session in left:
-                if not session.busy and not session.state.in_transaction:
+                if not (session.busy or session.state.in_transaction or session.client.closing):
                     session.client.say_goodbye()
             await asyncio.sleep(0.01)
         for session in self._sessions(which):

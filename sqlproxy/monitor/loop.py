@@ -339,6 +339,8 @@ def _completed(report: NodeReport, last: NodeReport) -> NodeReport:
         return report
     known = replace(report, version=last.version, capabilities=last.capabilities, collation=last.collation)
     return replace(known, facts=last.facts, seen=last.seen or last.at) if report.refusal else known
+
+
 def _probed_alike(old: Server, new: Server) -> int:
     """2: a probe of one is a probe of the other; 1: the same server, but asked in another way; 0: another server."""
     if old.address != new.address:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
 
 from sqlproxy.errors import SqlproxyError
-from sqlproxy.topology.model import AdminState, Role
+from sqlproxy.topology.model import Address, AdminState, Role
 
-from .fakes import Bench, settle
+from .cases import report, server
+from .fakes import VERSION, Bench, settle
 
 
 async def test_the_first_snapshot_waits_for_every_server() -> None:
@@ -363,3 +365,35 @@ async def test_an_operator_ends_a_split_brain_by_a_switchover() -> None:
         assert bench.role("n2") is Role.NON_PRIMARY
         await bench.clock.advance(5.0)
         assert bench.primary == "n3"
+
+
+async def test_other_servers_are_watched_without_a_gap_and_new_ones_prove_themselves() -> None:
+    async with Bench() as bench:
+        bench.servers.answers["n0"] = replace(report("n0", 3), version=VERSION)
+        number = bench.publisher.snapshot.number
+        later = [replace(server(name), priority=2) for name in ("n1", "n3")]  # so that the rule prefers n0
+        await bench.monitor.reconfigure([server("n0"), *later], bench.config, purge_tokens=False)
+        assert [view.name for view in bench.publisher.snapshot.servers] == ["n0", "n1", "n3"]
+        assert (bench.primary, bench.role("n0")) == ("n1", Role.UNKNOWN)
+        assert bench.servers.closed == ["n2"]
+        assert bench.publisher.snapshot.number == number + 1
+        held = await bench.until(lambda: bench.primary == "n0")
+        assert held >= 3 * bench.config.interval
+
+
+async def test_only_what_is_asked_in_another_way_is_asked_anew() -> None:
+    async with Bench() as bench:
+        bench.monitor.set_state("n3", AdminState.MAINTENANCE)
+        servers = [replace(server("n1"), weight=5), server("n2"), replace(server("n3"), address=Address("moved", 1))]
+        await bench.monitor.reconfigure(servers, bench.config, purge_tokens=False)
+        assert bench.servers.closed == ["n3"]
+        assert (bench.role("n2"), bench.role("n3")) == (Role.REPLICA, Role.UNKNOWN)
+        assert bench.monitor.states["n3"] is AdminState.MAINTENANCE
+        weight = next(view.weight for view in bench.publisher.snapshot.servers if view.name == "n1")
+        assert weight == 5
+        await settle()
+        bench.servers.closed.clear()
+        other = bench.config.model_copy(update={"user": "other"})
+        await bench.monitor.reconfigure(servers, other, purge_tokens=False)
+        assert sorted(bench.servers.closed) == ["n1", "n2", "n3"]
+        assert bench.role("n2") is Role.REPLICA  # what is known stays
