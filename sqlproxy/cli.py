@@ -113,7 +113,9 @@ def demo(
 def check(
     config: ConfigFile,
     create_tables: Annotated[bool, typer.Option("--create-tables", help="Make the tables that options need.")] = False,
-    user: Annotated[str, typer.Option("--user", help="Who makes them; the monitor by default.")] = "",
+    user: Annotated[
+        str, typer.Option("--user", help="Who makes them, and looks at the application's; the monitor by default.")
+    ] = "",
     password: Annotated[str, typer.Option(envvar="SQLPROXY_CREATE_PASSWORD", help="That user's password.")] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -124,9 +126,10 @@ def check(
     from sqlproxy.admin.check import passed
     from sqlproxy.config import load
 
-    found = asyncio.run(run(load(config), (user, password) if create_tables else None))
-    rows = [{"result": f.level.value, "subject": f.subject, "finding": f.text} for f in found]
-    _show(rows, ("result", "subject", "finding"), as_json)
+    who = user, password
+    found = asyncio.run(run(load(config), who if create_tables else None, who, config))
+    rows = [{"result": f.level.value, "subject": f.subject, "finding": f.text, "fix": f.fix} for f in found]
+    _show(rows, ("result", "subject", "finding", "fix"), as_json)
     if not passed(found):
         raise typer.Exit(1)
 

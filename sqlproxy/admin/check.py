@@ -8,53 +8,44 @@ import errno
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from sqlproxy.accounts import loader
-from sqlproxy.admin import tables
+from sqlproxy.accounts.model import Accounts
+from sqlproxy.admin import check_files, check_tables, lint_accounts, lint_cluster, lint_server, tables
+from sqlproxy.admin.finding import Finding, Level
+from sqlproxy.admin.lint_server import NOW, PRIVILEGE, SEEN_FROM, VARIABLES
 from sqlproxy.admin.view import plain_version
 from sqlproxy.config import COMMIT_TOKENS, Settings
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.monitor.base import Flavour, Situation, Verdict
 from sqlproxy.monitor.flavours import flavour_for
 from sqlproxy.monitor.probe import Probe
+from sqlproxy.monitor.tokens import execute
 from sqlproxy.topology.model import Address, NodeReport, Role, Server, ServerView, Snapshot
 
-CLOCK_TOLERANCE = 2.0  # seconds between a server's clock and ours, above what the probe took
-_NOW = "sqlproxy_now"
-_FLUSH = "innodb_flush_log_at_trx_commit"
-
-
-class Level(StrEnum):
-    """How bad a finding is; one ``fail`` makes the check fail."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report: ``subject`` names the server, service or section."""
-
-    level: Level
-    subject: str
-    text: str
+_LINT = (
+    f"SELECT '{SEEN_FROM}', SUBSTRING_INDEX(USER(), '@', -1)",
+    f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({', '.join(repr(name) for name in VARIABLES)})",
+)
+_PRIVILEGES = (
+    f"SELECT CONCAT('{PRIVILEGE}', PRIVILEGE_TYPE), '' FROM information_schema.USER_PRIVILEGES WHERE GRANTEE ="
+    " CONCAT('''', SUBSTRING_INDEX(CURRENT_USER(), '@', 1), '''@''', SUBSTRING_INDEX(CURRENT_USER(), '@', -1), '''')",
+)
 
 
 class _Questions:
-    """A flavour that asks for what the lint needs, too."""
+    """A flavour that asks for the server's clock, too."""
 
     def __init__(self, flavour: Flavour) -> None:
         self._flavour = flavour
         self.causal = flavour.causal
         self.SETUP = flavour.SETUP
         self.QUERIES = (
-            f"SELECT '{_NOW}', UNIX_TIMESTAMP(SYSDATE(6))",
+            f"SELECT '{NOW}', UNIX_TIMESTAMP(SYSDATE(6))",
             *flavour.QUERIES,
-            f"SHOW GLOBAL VARIABLES LIKE '{_FLUSH}'",
         )
 
     def parse(self, rows: Mapping[str, str]) -> object:
@@ -64,10 +55,16 @@ class _Questions:
         return self._flavour.assess(situation)
 
 
-async def check(settings: Settings, creator: tuple[str, str] | None = None) -> list[Finding]:
+async def check(
+    settings: Settings,
+    creator: tuple[str, str] | None = None,
+    reader: tuple[str, str] = ("", ""),
+    path: Path | None = None,
+) -> list[Finding]:
     """Everything there is to say, servers first; takes a few monitor timeouts at most.
 
-    With a ``creator`` (user and password; user "" is the monitor) missing tables are made first.
+    With a ``creator`` (user and password; user "" is the monitor) missing tables are made first. ``reader`` looks at
+    the application's tables, "" again being the monitor; ``path`` is the configuration's file.
     """
     servers = [config.server() for config in settings.servers]
     flavour = _Questions(flavour_for(settings.monitor))
@@ -76,13 +73,43 @@ async def check(settings: Settings, creator: tuple[str, str] | None = None) -> l
     situation = Situation(servers, reports, {}, snapshot, time.monotonic(), settings.monitor.interval)
     verdict = flavour.assess(situation)
     found = [*_roles(verdict, reports), *_cluster(verdict, settings)]
-    for report in reports.values():
-        found += lint(report, settings)
-    found += await _accounts(settings, [s for s in servers if not (reports[s.name].error or reports[s.name].refusal)])
-    found += [
-        finding async for finding in _tables(settings, [s for s in servers if s.name == verdict.primary], creator)
-    ]
-    return found + list(_ports(settings))
+    found += await _lint([s for s in servers if not reports[s.name].error], reports, settings)
+    primary = [s for s in servers if s.name == verdict.primary]
+    found += [finding async for finding in _tables(settings, primary, creator)]
+    for server in primary:
+        found += await check_tables.look(server, settings, *reader)
+    await asyncio.sleep(0)  # connections that were dropped are closed in the loop's next turn
+    return [*found, *check_files.look(settings, path), *_ports(settings)]
+
+
+async def _lint(servers: Sequence[Server], reports: Mapping[str, NodeReport], settings: Settings) -> list[Finding]:
+    """What variables, accounts and privileges say."""
+    found: list[Finding] = []
+    asked = await asyncio.gather(*(_facts(server, reports[server.name], settings) for server in servers))
+    for report, refusal in asked:
+        found += lint_server.server(report, settings)
+        if refusal:
+            found.append(Finding(Level.WARN, report.server, f"its variables cannot be read: {refusal}"))
+    found += [*lint_cluster.cluster([report for report, _ in asked], settings), *lint_cluster.privacy(settings)]
+    readable, accounts = await _accounts(settings, servers)
+    seen_from = {report.server: report.facts.get(SEEN_FROM, "") for report, _ in asked}
+    return [*_together(found), *readable, *_together(lint_accounts.accounts(accounts, seen_from, settings))]
+
+
+def _together(found: Iterable[Finding]) -> Iterator[Finding]:
+    """One line for what is the same on several servers, where the first of them stands."""
+    subjects: dict[Finding, list[str]] = {}
+    for finding in found:
+        subjects.setdefault(replace(finding, subject=""), []).append(finding.subject)
+    return (replace(finding, subject=", ".join(names)) for finding, names in subjects.items())
+
+
+async def _facts(server: Server, report: NodeReport, settings: Settings) -> tuple[NodeReport, str]:
+    """The report with everything that findings are made of, and why some of it could not be had."""
+    seconds = 5 * settings.monitor.timeout
+    variables = await execute(server, settings.monitor, _LINT, seconds)
+    privileges = await execute(server, settings.monitor, _PRIVILEGES, seconds)
+    return replace(report, facts={**variables.facts, **privileges.facts, **report.facts}), variables.error
 
 
 async def _ask(server: Server, settings: Settings, flavour: Flavour) -> NodeReport:
@@ -91,11 +118,11 @@ async def _ask(server: Server, settings: Settings, flavour: Flavour) -> NodeRepo
         report = await probe.report()
     finally:
         probe.close()
-    if report.error or _NOW not in report.facts:
+    if report.error or NOW not in report.facts:
         return report
     with contextlib.suppress(ValueError):  # from here on the fact is the difference
-        skew = float(report.facts[_NOW]) - (time.time() - (time.monotonic() - report.at))
-        return replace(report, facts={**report.facts, _NOW: f"{skew:.3f}"})
+        skew = float(report.facts[NOW]) - (time.time() - (time.monotonic() - report.at))
+        return replace(report, facts={**report.facts, NOW: f"{skew:.3f}"})
     return report
 
 
@@ -122,37 +149,25 @@ def _cluster(verdict: Verdict, settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.OK, topology, f"{verdict.primary} would be the primary")
 
 
-def lint(report: NodeReport, settings: Settings) -> Iterator[Finding]:
-    """What one server's variables say against it; nothing for a server that did not answer."""
-    facts = report.facts
-    with contextlib.suppress(ValueError, KeyError):
-        skew = float(facts[_NOW])
-        if abs(skew) > CLOCK_TOLERANCE + settings.monitor.timeout:
-            text = f"its clock is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
-            yield Finding(Level.WARN, report.server, text)
-    flush = facts.get(_FLUSH, "1")
-    if flush != "1":
-        text = f"{_FLUSH}={flush}: a crash of the whole cluster can lose acknowledged writes"
-        yield Finding(Level.WARN, report.server, text)
-
-
-async def _accounts(settings: Settings, servers: Sequence[Server]) -> list[Finding]:
-    """Whether the grant tables can be read on each server that answers."""
+async def _accounts(settings: Settings, servers: Sequence[Server]) -> tuple[list[Finding], dict[str, Accounts]]:
+    """Whether the grant tables can be read on each server that answers, and what they say."""
     accounts = settings.accounts
     if accounts.source == "static":
         level = Level.OK if accounts.users else Level.FAIL
-        return [Finding(level, "accounts", f"{len(accounts.users)} static accounts")]
+        return [Finding(level, "accounts", f"{len(accounts.users)} static accounts")], {}
     secret = accounts.password if accounts.user else settings.monitor.password
     user, password = accounts.user or settings.monitor.user, secret.get_secret_value()
-    return list(await asyncio.gather(*(_grants(server, user, password, settings) for server in servers)))
+    answers = await asyncio.gather(*(_grants(server, user, password, settings) for server in servers))
+    found = {server.name: read for server, (_, read) in zip(servers, answers, strict=True) if read is not None}
+    return [finding for finding, _ in answers], found
 
 
-async def _grants(server: Server, user: str, password: str, settings: Settings) -> Finding:
+async def _grants(server: Server, user: str, password: str, settings: Settings) -> tuple[Finding, Accounts | None]:
     try:
         found = await loader.load(server, user, password, 5 * settings.monitor.timeout)
     except SqlproxyError as error:
-        return Finding(Level.FAIL, "accounts", str(error))
-    return Finding(Level.OK, "accounts", f"{server.name}: {user!r} reads {len(found.accounts)} accounts")
+        return Finding(Level.FAIL, "accounts", str(error)), None
+    return Finding(Level.OK, "accounts", f"{server.name}: {user!r} reads {len(found.accounts)} accounts"), found
 
 
 async def _tables(

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from sqlproxy import __version__, cli, run
 from sqlproxy.admin import check as check_module
-from sqlproxy.admin.check import Finding, Level
 from sqlproxy.admin.client import AdminClient, Refused, Unreachable
+from sqlproxy.admin.finding import Finding, Level
 from sqlproxy.cli import app
 from sqlproxy.config import Settings
 from sqlproxy.errors import SqlproxyError
@@ -301,8 +301,10 @@ def test_demo_hands_on_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_check_shows_every_finding_and_fails_with_the_worst(
     config: Path, monkeypatch: pytest.MonkeyPatch, level: Level, code: int
 ) -> None:
-    async def check(settings: Settings, creator: tuple[str, str] | None) -> list[Finding]:
-        assert creator is None
+    async def check(
+        settings: Settings, creator: tuple[str, str] | None, reader: tuple[str, str], path: Path
+    ) -> list[Finding]:
+        assert (creator, reader, path) == (None, ("", ""), config)
         return [Finding(Level.OK, "n1", "primary"), Finding(level, "app", "the finding")]
 
     monkeypatch.setattr(check_module, "check", check)
@@ -310,7 +312,7 @@ def test_check_shows_every_finding_and_fails_with_the_worst(
     assert result.exit_code == code
     assert "the finding" in result.stdout
     as_json = json.loads(sqlproxy("check", "-c", config, "--json").stdout)
-    assert as_json[1] == {"result": level.value, "subject": "app", "finding": "the finding"}
+    assert as_json[1] == {"result": level.value, "subject": "app", "finding": "the finding", "fix": ""}
 
 
 def test_the_lab_is_there() -> None:

@@ -69,6 +69,7 @@ NO_ASYNCIO = (
     *(f"monitor/{name}.py" for name in ("base", "changes", "flavours", "galera", "static", "views")),
     *(f"monitor/{name}.py" for name in ("group_replication", "ndb", "replication")),
     *(f"session/{name}.py" for name in ("state", "prepared", "history", "transaction")),
+    *(f"admin/{name}.py" for name in ("finding", "lint_accounts", "lint_cluster", "lint_server", "check_files")),
     *(f"admin/{name}.py" for name in ("access", "clustercheck", "metrics", "openapi", "routes", "view")),
 )
 

@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 
 from sqlproxy.accounts import loader
+from sqlproxy.accounts.model import Account, Accounts
 from sqlproxy.admin import check as module
-from sqlproxy.admin.check import Finding, Level, check, lint, passed, port
+from sqlproxy.admin.check import check, passed, port
+from sqlproxy.admin.finding import Finding, Level
 from sqlproxy.config import MonitorConfig
 from sqlproxy.errors import SqlproxyError
+from sqlproxy.monitor import tokens
 from sqlproxy.monitor.base import Flavour
 from sqlproxy.topology.model import Address, NodeReport, Server
+from sqlproxy.wire.auth import Method
 
 from .conftest import settings
 
@@ -56,8 +60,8 @@ class ScriptedProbe:
         pass
 
 
-class FewAccounts:
-    accounts = ("a", "b")
+NATIVE = (Method("mysql_native_password", b"*0123"),)
+FEW = Accounts((Account("a", "%", NATIVE), Account("b", "%", NATIVE)))
 
 
 @pytest.fixture
@@ -65,9 +69,10 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     answers: Answers = {f"n{i + 1}": {**GALERA, "wsrep_local_index": str(i)} for i in range(3)}
     monkeypatch.setattr(ScriptedProbe, "answers", answers, raising=False)
     monkeypatch.setattr(module, "Probe", ScriptedProbe)
+    monkeypatch.setattr(tokens, "Probe", ScriptedProbe)
 
     async def load(server: Server, user: str, password: str, seconds: float) -> Any:
-        return FewAccounts()
+        return FEW
 
     monkeypatch.setattr(loader, "load", load)
     monkeypatch.setattr(module, "port", lambda subject, address: Finding(Level.OK, subject, f"{address} is free"))
@@ -124,14 +129,17 @@ async def test_a_clock_that_is_off_is_told(answers: Answers) -> None:
     assert text.endswith(" s behind this machine's")
 
 
-def test_a_server_that_can_lose_acknowledged_writes_is_warned_of() -> None:
-    (finding,) = lint(NodeReport("n1", 0.0, facts={"innodb_flush_log_at_trx_commit": "2"}), settings())
-    assert finding.level is Level.WARN
-    assert finding.text.startswith("innodb_flush_log_at_trx_commit=2: a crash")
+async def test_what_several_servers_have_in_common_is_one_line(answers: Answers) -> None:
+    for facts in answers.values():
+        assert isinstance(facts, dict)
+        facts["innodb_flush_log_at_trx_commit"] = "2"
+    found = [text for level, subject, text in await findings() if (level, subject) == ("warn", "n1, n2, n3")]
+    assert [text.partition(":")[0] for text in found] == ["innodb_flush_log_at_trx_commit=2"]
 
 
-def test_a_server_without_facts_is_not_linted() -> None:
-    assert not list(lint(NodeReport("n1", 0.0, "connection refused"), settings()))
+async def test_a_server_that_is_down_is_not_linted(answers: Answers) -> None:
+    answers["n2"] = "connection refused"
+    assert [text for _, subject, text in await findings() if subject == "n2"] == ["down: connection refused"]
 
 
 def test_a_port_is_free_or_in_use() -> None:
