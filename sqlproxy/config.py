@@ -119,6 +119,8 @@ class ServerConfig(_Section):
     weight: int = Field(default=1, ge=0)
     zone: str = ""
     max_connections: int = Field(default=0, ge=0)
+    persistpoolmax: int = Field(default=50, ge=0)  # connections one service keeps for the next sessions
+    persistmaxtime: Period = 10.0  # how long
     proxy_protocol: bool = False
     compression: Literal["", "zlib"] = ""
     tls: ServerTLSConfig = ServerTLSConfig()

@@ -80,6 +80,7 @@ class Engine:
         self._retiring: set[asyncio.Task[None]] = set()
         contexts = tls.contexts(settings)
         self.services = [self._service(config, contexts[config.name]) for config in settings.services]
+        self.accounts.on_change = self._accounts_changed
         self._listeners = {service.name: Listener(service) for service in self.services}
 
     def _service(self, config: ServiceConfig, context: ssl.SSLContext | None) -> Service:
@@ -94,7 +95,12 @@ class Engine:
             self.settings.monitor.stale_after,
             context,
             self._rsa_key,
+            self.settings.workers,
         )
+
+    def _accounts_changed(self) -> None:
+        for service in self.services:
+            service.clear_pools()
 
     def open(self, sockets: Sockets | None = None) -> None:
         """Bind every port, or take over sockets that listen already. Raises SqlproxyError for a port that is taken."""

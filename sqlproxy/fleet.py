@@ -10,7 +10,7 @@ from sqlproxy.session.shapes import Shapes
 from sqlproxy.session.stats import ServerStats, ServiceStats
 
 # What a worker has now, and does not leave behind.
-_GAUGES = frozenset({"sessions", "connections", "operations"})
+_GAUGES = frozenset({"sessions", "connections", "operations", "pooled"})
 
 Report = Mapping[str, Any]  # "stats", "servers", "waiting", "longest_pause", "unknown", as a worker reports them
 

@@ -2,7 +2,8 @@
  *
  * server PORT...
  *
- * SELECT … LIMIT n answers n rows, SHOW the variable read_only=OFF, COM_STMT_EXECUTE one binary row, all else OK.
+ * SELECT … LIMIT n answers n rows, SELECT of an init_connect none, SHOW the variable read_only=OFF, COM_STMT_EXECUTE one
+ * binary row, all else OK. COM_CHANGE_USER is asked for a second packet, as MariaDB does.
  * Listens on loopback; one thread, epoll. CLIENT_DEPRECATE_EOF is not offered. */
 #define _GNU_SOURCE
 #include "wire.h"
@@ -27,9 +28,9 @@ struct connection {
 static struct connection *connections[MAX_FDS];
 static int poller;
 
-static uint8_t greeting[128], ok_reply[16], row_reply[512], binary_reply[512], show_reply[512], prepare_reply[512];
+static uint8_t greeting[128], auth_switch[128], ok_reply[16], row_reply[512], binary_reply[512], show_reply[512], prepare_reply[512];
 static uint8_t result_head[128], result_end[16], *batch;
-static size_t greeting_size, ok_size, row_size, binary_size, show_size, prepare_size, head_size;
+static size_t greeting_size, auth_switch_size, ok_size, row_size, binary_size, show_size, prepare_size, head_size;
 
 static const uint8_t OK[] = {0x00, 0, 0, 2, 0, 0, 0};
 static const uint8_t EOF_PACKET[] = {0xFE, 0, 0, 2, 0};
@@ -67,6 +68,9 @@ static void build_greeting(void)
     p = mempcpy(p, "ijklmnopqrst", 13);
     p = mempcpy(p, "mysql_native_password", 22);
     greeting_size = put_packet(greeting, 0, payload, p - payload) - greeting;
+
+    p = mempcpy(payload, "\xFEmysql_native_password\x00" "abcdefghijklmnopqrst", 1 + 22 + 21);
+    auth_switch_size = put_packet(auth_switch, 1, payload, p - payload) - auth_switch;
 }
 
 static void build_replies(void)
@@ -155,7 +159,11 @@ static void query(int fd, struct connection *c, const char *text, size_t size)
     const char *limit = memmem(text, size, "LIMIT ", 6);
     if (size > 4 && memcmp(text, "SHOW", 4) == 0)
         reply(fd, show_reply, show_size);
-    else if (size < 6 || memcmp(text, "SELECT", 6) != 0)
+    else if (memmem(text, size, "init_connect", 12)) {
+        reply(fd, result_head, head_size);
+        result_end[3] = 4;
+        reply(fd, result_end, HEADER + sizeof EOF_PACKET);
+    } else if (size < 6 || memcmp(text, "SELECT", 6) != 0)
         reply(fd, ok_reply, ok_size);
     else if (limit == NULL)
         reply(fd, row_reply, row_size);
@@ -178,7 +186,10 @@ static int answer(int fd, struct connection *c, const uint8_t *packet, size_t le
         ok_reply[3] = 1;
     } else if (payload[0] == COM_QUIT)
         return 0;
-    else if (payload[0] == COM_QUERY)
+    else if (payload[0] == COM_CHANGE_USER) {
+        c->logged_in = 0;
+        reply(fd, auth_switch, auth_switch_size);
+    } else if (payload[0] == COM_QUERY)
         query(fd, c, (const char *)payload + 1, length - 1);
     else if (payload[0] == COM_STMT_EXECUTE)
         reply(fd, binary_reply, binary_size);

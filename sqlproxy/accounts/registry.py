@@ -30,7 +30,8 @@ class AccountRegistry:
     """Answers who may log in, from the newest set of accounts that could be read.
 
     ``accounts`` is that set (empty before the first success), ``error`` why the last reading failed, "" if it did
-    not. ``fast_hashes`` is what clients have proved. ``load`` and ``clock`` (monotonic seconds) are for tests.
+    not. ``fast_hashes`` is what clients have proved. ``on_change`` is called when other accounts
+    are in force. ``load`` and ``clock`` (monotonic seconds) are for tests.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class AccountRegistry:
         self.accounts = Accounts()
         self.error = ""
         self.fast_hashes = FastHashes()
+        self.on_change: Callable[[], None] = lambda: None
         self._publisher = publisher
         self._use(config, monitor_user, monitor_password, servers)
         self._load = load
@@ -150,6 +152,8 @@ class AccountRegistry:
         if accounts != self.accounts:
             log.info("%d accounts read from %s (%s)", len(accounts), accounts.source, reason)
             self.fast_hashes.retain(accounts.accounts)
+            self.accounts = accounts
+            self.on_change()
         self.accounts, self.error = accounts, ""
 
     def _failed(self, error: str) -> None:

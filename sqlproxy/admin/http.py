@@ -281,6 +281,9 @@ class _Handlers:
     async def sessions(self, request: web.Request, who: str) -> web.Response:
         return _json(await view.sessions(self._runtime))
 
+    async def pools(self, request: web.Request, who: str) -> web.Response:
+        return _json(view.pools(self._runtime))
+
     async def kill(self, request: web.Request, who: str) -> web.Response:
         return _json(await commands.kill(self._runtime, request.match_info["id"], who))
 

@@ -17,10 +17,12 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # attribute of ServerStats → metric name, help
 _SERVER_GAUGES = {
     "connections": ("sqlproxy_server_connections", "Connections a service has open to a server."),
+    "pooled": ("sqlproxy_server_pooled_connections", "Of these, connections that no session uses now."),
     "operations": ("sqlproxy_server_operations", "Statements a server is working on for a service."),
 }
 _SERVER_COUNTERS = {
     "connections_total": ("sqlproxy_server_connections", "Connections a service opened to a server."),
+    "reused": ("sqlproxy_server_reused_connections", "Connections that a session took over from another."),
     "connect_errors": ("sqlproxy_server_connect_errors", "Connections to a server that could not be opened."),
     "losses": ("sqlproxy_server_losses", "Connections to a server that broke."),
     "errors": ("sqlproxy_server_errors", "Errors a server answered."),

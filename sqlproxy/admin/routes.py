@@ -47,6 +47,7 @@ ROUTES = (
     ),
     Route("GET", "/v1/services", "services", "all services with their counters"),
     Route("GET", "/v1/sessions", "sessions", "all client sessions"),
+    Route("GET", "/v1/pools", "pools", "the connections of each service to each server, and those kept for reuse"),
     Route("DELETE", "/v1/sessions/{id}", "kill", "close a client session"),
     Route("GET", "/v1/monitor", "monitor", "the newest verdict: number, age, primary, alarms"),
     Route("GET", "/v1/accounts", "accounts", "who may log in"),

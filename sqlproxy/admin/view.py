@@ -144,6 +144,25 @@ def services(runtime: Runtime) -> list[Row]:
     ]
 
 
+def pools(runtime: Runtime) -> list[Row]:
+    """One row per service and server: connections in use and kept for the next sessions, and how often those served."""
+    limits = {server.name: (server.persistpoolmax, server.persistmaxtime) for server in runtime.settings.servers}
+    return [
+        {
+            "service": service.name,
+            "server": name,
+            "in_use": stats.connections - stats.pooled,
+            "pooled": stats.pooled,
+            "persistpoolmax": limits[name][0],
+            "persistmaxtime": limits[name][1],
+            "opened": stats.connections_total,
+            "reused": stats.reused,
+        }
+        for service in runtime.services
+        for name, stats in service.server_stats.items()
+    ]
+
+
 async def sessions(runtime: Runtime) -> list[Row]:
     """One row per client session."""
     return [dict(row) for row in await runtime.sessions()]

@@ -11,17 +11,26 @@ from sqlproxy.routing.base import Decision
 from sqlproxy.routing.causal import PREAMBLE, needs_sync
 from sqlproxy.routing.hints import Hint, redirect
 from sqlproxy.session.backend import Backend
-from sqlproxy.session.connect import connect
+from sqlproxy.session.connect import Login, connect
 from sqlproxy.session.failure import Outcome, is_evidence, only_rolls_back
+from sqlproxy.session.pool import Pool, reuse
 from sqlproxy.session.service import restricted
 from sqlproxy.session.transaction import leaves
 from sqlproxy.sql.bits import MULTI, WRITE
-from sqlproxy.wire.constants import COM_QUERY, ER_CON_COUNT_ERROR, SERVER_STATUS_AUTOCOMMIT
+from sqlproxy.wire.constants import (
+    COM_QUERY,
+    ER_CON_COUNT_ERROR,
+    ER_TOO_MANY_USER_CONNECTIONS,
+    ER_USER_LIMIT_REACHED,
+    SERVER_STATUS_AUTOCOMMIT,
+)
 from sqlproxy.wire.response import QUERY, SINGLE
 
 if TYPE_CHECKING:
     from sqlproxy.session.session import Session
 
+# Also when the connections counted are idle ones of ours: of the server, of a user, of a user's hour.
+_TOO_MANY: Final = (ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED)
 RETRY: Final = 0.25  # seconds before a server that failed is tried again without a new snapshot
 
 
@@ -188,22 +197,40 @@ async def backend_for(session: Session, name: str) -> Backend:
         return backend
     service = session.service
     server, stats = service.servers[name], service.server_stats[name]
-    if server.max_connections and stats.connections >= server.max_connections:
+    pool = service.pools[name]
+    if server.max_connections and stats.connections - len(pool) >= server.max_connections:
         raise ServerError(f"server {name} has its max_connections = {server.max_connections}", code=ER_CON_COUNT_ERROR)
     login = session.login
     current = replace(login, database=session.state.database)
     async with service.while_usable(name), service.openings[name]:
-        backend = await connect(server, stats, current, service.config.connect_timeout)
+        backend = await _opened(pool, current, service.config.connect_timeout)
     view = service.snapshot.server(name)
     if view is None or not view.usable:
         backend.close()
         raise ServerLost(f"server {name} is out of use: {view.reason if view else 'no longer configured'}")
     if not session.state.begun:
-        session.state.begin(backend.tracker.status)
+        session.state.begin(backend.tracker.status, name)
     backend.owner = session
     session.show_reports(backend)
     session.backends[name] = backend
     return backend
+
+
+async def _opened(pool: Pool, login: Login, timeout: float) -> Backend:
+    """One that another session left, else a new one, for which idle ones make room. Raises as ``connect``."""
+    backend = await reuse(pool, login, timeout)
+    if backend is not None:
+        return backend
+    limit = pool.server.max_connections
+    if limit and pool.stats.connections >= limit:
+        pool.evict()
+    try:
+        return await connect(pool.server, pool.stats, login, timeout)
+    except ServerError as error:
+        if error.code not in _TOO_MANY or not pool.evict():
+            raise
+        pool.clear()
+        return await connect(pool.server, pool.stats, login, timeout)
 
 
 async def _make_current(session: Session, backend: Backend, position: int | None) -> None:

@@ -9,6 +9,10 @@ cdef class Backend(Receiver):
     cdef public ResponseTracker tracker
     cdef public object owner
     cdef public object thread_id
+    cdef public object capabilities
+    cdef public bint secure
+    cdef public str plugin
+    cdef public bytes scramble
     cdef public long long applied
     cdef public long long synced
     cdef public tuple idle

@@ -17,7 +17,15 @@ from sqlproxy.session.prepared import BackendStatement
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.wire import codec
 from sqlproxy.wire.attributes import NONE, with_block
-from sqlproxy.wire.constants import COM_PING, COM_QUERY, COM_QUIT, COM_STMT_CLOSE, HEADER, SERVER_STATUS_AUTOCOMMIT
+from sqlproxy.wire.constants import (
+    COM_PING,
+    COM_QUERY,
+    COM_QUIT,
+    COM_RESET_CONNECTION,
+    COM_STMT_CLOSE,
+    HEADER,
+    SERVER_STATUS_AUTOCOMMIT,
+)
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.packets import parse_err
 from sqlproxy.wire.response import QUERY, SINGLE, ResponseTracker
@@ -55,6 +63,10 @@ class Backend(Receiver):
         self.tracker.status = SERVER_STATUS_AUTOCOMMIT  # until the first reply says otherwise
         self.owner: Owner | None = None
         self.thread_id = 0
+        self.capabilities = 0  # agreed with the server
+        self.secure = False  # TLS or a unix socket: passwords may pass in clear
+        self.plugin = ""  # and scramble of its greeting, for logging in again
+        self.scramble = b""
         self.applied = 0
         self.synced = 0
         self.idle = (0, 0.0)  # replies awaited so far, and since when (loop time) there was no further one
@@ -169,6 +181,16 @@ class Backend(Receiver):
         elif not self.closed and self.tracker.done:
             self._ask_ahead(bytes((COM_PING,)), SINGLE)
 
+    def reset_ahead(self) -> None:
+        """Let the server give up what the session has left there; its answer is awaited by nobody and dropped."""
+        self.statements.clear()
+        self._ask_ahead(bytes((COM_RESET_CONNECTION,)), SINGLE)
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing is under way, so another session may have it."""
+        return not (self.closed or self._starting) and self.tracker.done
+
     def _ask_ahead(self, payload: bytes, kind: int) -> None:
         self._prelude = ResponseTracker(self.tracker.deprecate_eof)
         self._prelude.begin(kind)
@@ -276,6 +298,15 @@ class Backend(Receiver):
         self._starting = False
         self.stats.connections += 1
         self.stats.connections_total += 1
+
+    def log_in_again(self) -> None:
+        """A change of user follows, so packets are those of a login until ``logged_in``."""
+        self._packets = asyncio.Queue()
+        self._starting = True
+        self.applied = self.synced = 0
+        self.statements.clear()
+        self.stats.connections -= 1
+        self.stats.connections_total -= 1
 
     def _login_data(self, chunk: bytes) -> None:
         assert self._packets is not None

@@ -48,7 +48,7 @@ MUST_AGREE: Final = (
 _ALWAYS: Final = (
     CLIENT_LONG_PASSWORD | CLIENT_PROTOCOL_41 | CLIENT_SECURE_CONNECTION | CLIENT_PLUGIN_AUTH | CLIENT_TRANSACTIONS
 )
-_PER_LEG: Final = (
+PER_LEG: Final = (
     CLIENT_SSL | CLIENT_COMPRESS | CLIENT_CONNECT_WITH_DB | CLIENT_CONNECT_ATTRS | CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
 )
 
@@ -152,7 +152,8 @@ async def _log_in(server: Server, backend: Backend, sock: socket.socket, login: 
         await loop.create_connection(lambda: protocol, sock=sock, ssl=context, server_hostname=server.address.host)
     else:
         await attach(sock, protocol)
-    auth = ClientAuth(login.credentials, server=server.name, secure=context is not None or bool(server.address.path))
+    secure = context is not None or bool(server.address.path)
+    auth = ClientAuth(login.credentials, server=server.name, secure=secure)
     plugin, answer = auth.response(greeting.auth_plugin, greeting.scramble)
     low, high = split(capabilities)
     response = HandshakeResponse(
@@ -166,12 +167,15 @@ async def _log_in(server: Server, backend: Backend, sock: socket.socket, login: 
         mariadb_capabilities=high,
     )
     backend.write(codec.packet(seq + 1, response.encode()))
-    await _finish(backend, auth, seq + 1)
+    backend.capabilities, backend.secure = capabilities, secure
+    backend.plugin, backend.scramble = greeting.auth_plugin, greeting.scramble
+    await finish_login(backend, auth, seq + 1)
     if capabilities & CLIENT_COMPRESS:
         backend.compress()
 
 
-async def _finish(backend: Backend, auth: ClientAuth, seq: int) -> None:
+async def finish_login(backend: Backend, auth: ClientAuth, seq: int) -> None:
+    """What follows the proxy's packet number ``seq``, up to the server's OK. Raises ServerError when it refuses."""
     while True:
         step = auth.receive(await backend.read_packet())
         seq += 1
@@ -198,7 +202,7 @@ def _capabilities(server: Server, greeting: Greeting, login: Login) -> int:
     missing = login.capabilities & MUST_AGREE & ~offered
     if missing:
         raise ServerError(f"server {server.name} lacks protocol capabilities 0x{missing:x} that the client was offered")
-    capabilities = (login.capabilities & ~_PER_LEG | _ALWAYS) & offered
+    capabilities = (login.capabilities & ~PER_LEG | _ALWAYS) & offered
     capabilities |= greeting.capabilities & (CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA | CLIENT_SESSION_TRACK)
     if server.compression:
         capabilities |= greeting.capabilities & CLIENT_COMPRESS

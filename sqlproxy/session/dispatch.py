@@ -143,12 +143,7 @@ async def _change_user(session: Session, command: bytes) -> None:
     await session.client.change_user(payload_of(command))
 
 
-async def _quit(session: Session, command: bytes) -> None:
-    session.client.close()
-
-
 _HANDLERS: Final[dict[int, Callable[[Session, bytes], Awaitable[None]]]] = {
-    c.COM_QUIT: _quit,
     c.COM_QUERY: _query,
     c.COM_INIT_DB: _forward(SESSION | USE_DB | LITERAL_ONLY, SINGLE),
     c.COM_SET_OPTION: _forward(SESSION | LITERAL_ONLY, SINGLE),

@@ -23,6 +23,7 @@ cdef class Service:
     cdef public int waiting
     cdef public dict openings
     cdef public dict _openings
+    cdef public dict pools
     cdef public object routing
     cdef public object _unsubscribe
     cdef dict __dict__

@@ -17,6 +17,9 @@ from sqlproxy.errors import ServerLost
 from sqlproxy.routing.base import Router
 from sqlproxy.routing.readconn import ReadConn
 from sqlproxy.routing.readwritesplit import ReadWriteSplit
+from sqlproxy.session.backend import Backend
+from sqlproxy.session.connect import Login
+from sqlproxy.session.pool import Pool
 from sqlproxy.session.registry import Registry
 from sqlproxy.session.shapes import Shapes
 from sqlproxy.session.stats import ServerStats, ServiceStats
@@ -105,6 +108,7 @@ class Service:
         stale_after: float,
         tls: ssl.SSLContext | None,
         rsa_key: RSAKey | None,
+        workers: int = 0,
     ) -> None:
         self.config = config
         self.name = config.name
@@ -129,6 +133,8 @@ class Service:
         self.waiting = 0  # statements waiting for a server now
         # After a failover every session wants a connection to the same server: they get it some at a time, in order.
         self.openings = {server.name: asyncio.Semaphore(_OPENED_AT_ONCE) for server in servers}
+        self._copies = max(workers, 1)  # of this service, which share what is kept for later
+        self.pools = self._make_pools(servers)
         self._openings: dict[asyncio.Timeout, str] = {}  # connections being opened, to the servers named
         self.routing = self.make_router()
         self._unsubscribe = publisher.subscribe(self._on_snapshot)
@@ -144,6 +150,8 @@ class Service:
             self.server_stats.setdefault(server.name, ServerStats())
             self.openings.setdefault(server.name, asyncio.Semaphore(_OPENED_AT_ONCE))
         self.servers = {server.name: server for server in servers}
+        self.clear_pools()
+        self.pools = self._make_pools(servers)
         self.routing = self.make_router()
         self._on_snapshot(self._publisher.snapshot, self._publisher.snapshot)
         for session in [s for s in self.registry.sessions.values() if s.service is self]:
@@ -153,8 +161,22 @@ class Service:
             del self.server_stats[name], self.openings[name]
 
     def close(self) -> None:
-        """Stop listening to snapshots."""
+        """Stop listening to snapshots; close what no session uses."""
         self._unsubscribe()
+        self.clear_pools()
+
+    def _make_pools(self, servers: Sequence[Server]) -> dict[str, Pool]:
+        return {
+            server.name: Pool(
+                server, self.server_stats[server.name], -(-server.persistpoolmax // self._copies), self.evidence
+            )
+            for server in servers
+        }
+
+    def clear_pools(self) -> None:
+        """Close the connections that no session uses."""
+        for pool in self.pools.values():
+            pool.clear()
 
     def make_router(self) -> Router:
         """A router of this service's kind; sessions share one, slow paths make their own."""
@@ -164,6 +186,11 @@ class Service:
     def listen(self) -> list[str]:
         """The addresses, as text."""
         return [str(address) for address in self.config.listen]
+
+    def keep(self, backend: Backend, login: Login, touched: bool) -> bool:
+        """Take in a connection that a session leaves, for the next one; False when it is not wanted."""
+        view = self.snapshot.server(backend.server)
+        return view is not None and view.readable and self.pools[backend.server].keep(backend, login, touched)
 
     def is_stale(self) -> bool:
         """Nobody has judged the servers lately: what is called primary may no longer be."""
@@ -212,6 +239,10 @@ class Service:
 
     def _on_snapshot(self, snapshot: Snapshot, previous: Snapshot) -> None:
         self.snapshot = self._restrict(snapshot)
+        for name, pool in self.pools.items():
+            view, before = self.snapshot.server(name), previous.server(name)
+            if view is None or before is None or (view.role, view.state) != (before.role, before.state):
+                pool.clear()
         self.generations = generations_of(view.version for view in self.snapshot.servers if view.version)
         event, self._changed = self._changed, asyncio.Event()
         event.set()

@@ -6,7 +6,7 @@ from sqlproxy.session.state cimport SessionState
 from sqlproxy.wire.response cimport ResponseTracker
 
 cdef unsigned long long _LEAVES, _OPENS, _SLOW, TARGETS, UNKNOWN, WRITE
-cdef int COM_QUERY, COM_STMT_EXECUTE, SERVER_STATUS_CURSOR_EXISTS
+cdef int COM_QUERY, COM_QUIT, COM_STMT_EXECUTE, SERVER_STATUS_CURSOR_EXISTS
 cdef Py_ssize_t HEADER, MAX_PAYLOAD, _NO_BLOCK
 cdef int QUERY
 

@@ -45,6 +45,7 @@ from sqlproxy.wire.attributes import NONE, block_length, cut_execute, with_block
 from sqlproxy.wire.constants import (
     CLIENT_QUERY_ATTRIBUTES,
     COM_QUERY,
+    COM_QUIT,
     COM_STMT_EXECUTE,
     COM_STMT_FETCH,
     ER_CONNECTION_KILLED,
@@ -142,6 +143,9 @@ class Session:
                         return
             elif code == COM_STMT_EXECUTE and self._execute_fast(command):
                 return
+        if code == COM_QUIT:
+            self.client.close()
+            return
         self.busy = True
         self.avoid = (-1, "")
         self._start(dispatch.run)
@@ -715,8 +719,13 @@ class Session:
             self._task.cancel()
         self.stop_waiting()
         self._current = None
+        reusable = not (self.busy or self._task or self.state.in_transaction or self.state.pins or self._loss)
+        touched = bool(self.state.written or self.state.history.position or self.state.last_statement)
         for backend in tuple(self.backends.values()):
-            self._drop(backend)
+            if reusable and self.service.keep(backend, self.login, touched):
+                del self.backends[backend.server]
+            else:
+                self._drop(backend)
 
     def describe(self) -> dict[str, object]:
         """One row for operators."""

@@ -206,12 +206,12 @@ class SessionState:
         self.status &= ~(SERVER_STATUS_IN_TRANS | SERVER_STATUS_IN_TRANS_READONLY)
         self._refresh(self.context.last)
 
-    def begin(self, status: int) -> None:
+    def begin(self, status: int, server: str) -> None:
         """The first server's status flags at login: its defaults are the session's."""
         self.begun = True
         self.status = status & _TELLING & ~SERVER_STATUS_IN_TRANS
         self._follow_modes(status)
-        self._refresh(self.context.last)
+        self._refresh(server)
 
     def resume_transaction(self, server: str) -> None:
         """The lost transaction is open again, there."""

@@ -1,6 +1,8 @@
 cdef class ServerStats:
     cdef public long long connections
     cdef public long long connections_total
+    cdef public long long pooled
+    cdef public long long reused
     cdef public long long connect_errors
     cdef public long long losses
     cdef public long long operations

@@ -18,13 +18,17 @@ class ServerStats:
         "errors",
         "losses",
         "operations",
+        "pooled",
         "reads",
+        "reused",
         "writes",
     )
 
     def __init__(self) -> None:
         self.connections = 0  # open now
         self.connections_total = 0
+        self.pooled = 0  # of those open, without a session now
+        self.reused = 0  # connections that a session took over from another
         self.connect_errors = 0
         self.losses = 0  # connections that broke
         self.operations = 0

@@ -80,6 +80,8 @@ class Server:
     weight: int = 1
     zone: str = ""
     max_connections: int = 0
+    persistpoolmax: int = 0  # connections kept for the next sessions
+    persistmaxtime: float = 0.0  # seconds they are kept
     proxy_protocol: bool = False
     compression: str = ""  # "zlib": where the server offers it
     tls: ServerTLS = field(default_factory=ServerTLS)

@@ -107,6 +107,8 @@ ERR: Final = 0xFF
 
 # Error codes the proxy acts upon or sends itself
 ER_CON_COUNT_ERROR: Final = 1040
+ER_TOO_MANY_USER_CONNECTIONS: Final = 1203
+ER_USER_LIMIT_REACHED: Final = 1226
 ER_HANDSHAKE_ERROR: Final = 1043
 ER_DBACCESS_DENIED_ERROR: Final = 1044
 ER_ACCESS_DENIED_ERROR: Final = 1045

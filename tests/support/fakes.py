@@ -192,6 +192,7 @@ class FakeServer:
         self.up = True
         self.refusal: ServerError | None = None
         self.script: Script | None = None
+        self.init_connect = b""
         self.connections: list[Connection] = []
         self.log: list[bytes] = []  # payloads of all commands, as they came
         self.logins: list[Login] = []
@@ -229,7 +230,7 @@ class FakeServer:
             return b""
         if code == c.COM_INIT_DB:
             connection.database = body
-        if code == c.COM_RESET_CONNECTION:
+        if code in (c.COM_RESET_CONNECTION, c.COM_CHANGE_USER):
             connection.settings.clear()
             connection.statements.clear()
             self._rollback(connection)
@@ -254,6 +255,8 @@ class FakeServer:
             connection.database = words[1].encode()
         elif words[:1] == ["set"] and words[1] != "statement":
             self._set(connection, text[4:])
+        elif "init_connect" in text:
+            return rows(self.init_connect)
         elif words[:1] == ["select"]:
             if not connection.autocommit:
                 connection.open = True
@@ -330,6 +333,7 @@ class Fleet:
         transport.connection = Connection(fake, backend, transport, login.database)
         backend.connection_made(transport)
         backend.tracker.status = c.SERVER_STATUS_AUTOCOMMIT  # as the login's OK packet says
+        backend.capabilities, backend.plugin, backend.scramble = CAPABILITIES, c.NATIVE, b"x" * 20
         backend.logged_in()
         self.threads += 1
         backend.thread_id = self.threads
@@ -344,14 +348,16 @@ class Fleet:
 class Bench:
     """A service with a fleet of servers behind it; made within a running loop."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str, **config: Any) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str, pooled: int = 0, **config: Any) -> None:
         names = names or ("n1", "n2", "n3")
         self.fleet = Fleet(*names)
         monkeypatch.setattr(acquire_module, "connect", self.fleet.connect)
         self.publisher = Publisher()
         self.registry = Registry()
         self.evidence: list[tuple[str, str]] = []
-        self.servers = [Server(name, Address("127.0.0.1", 3306)) for name in names]
+        self.servers = [
+            Server(name, Address("127.0.0.1", 3306), persistpoolmax=pooled, persistmaxtime=10.0) for name in names
+        ]
         self.roles = {name: Role.PRIMARY if name == names[0] else Role.REPLICA for name in names}
         self.states = dict.fromkeys(names, AdminState.ACTIVE)
         nothing: Any = None

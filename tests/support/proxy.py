@@ -53,6 +53,17 @@ class Proxy:
         with urllib.request.urlopen(request, timeout=5) as answer:
             return json.load(answer)
 
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """JSON of the answer to a PUT."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.admin_port}{path}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+            method="PUT",
+        )
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return json.load(answer)
+
     def delete(self, path: str) -> Any:
         """JSON of the answer to a DELETE."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.admin_port}{path}", method="DELETE")

@@ -60,7 +60,7 @@ async def test_one_server_is_found_by_name_and_an_unknown_one_is_refused_with_th
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/pools", "/v1/digests", "/nothing", "/v1/servers/n1/nothing", "/%2e%2e/etc/passwd"]
+    "path", ["/v1/pool", "/v1/digests", "/nothing", "/v1/servers/n1/nothing", "/%2e%2e/etc/passwd"]
 )
 async def test_unknown_paths_are_answered_like_every_error(connect: Connect, path: str) -> None:
     answer = await (await connect()).get(path)
