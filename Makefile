@@ -10,7 +10,7 @@ ALONE := $(wildcard tests/unit tests/fuzz tests/simulation)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run install dev ext check unit integration test test-deps lab bench conformance chaos clean
+.PHONY: help run install dev ext check unit integration test test-deps lab bench conformance conformance-deps chaos clean
 
 help:
 	@echo "make run          install into $(VENV) and start the proxy on three simulated Galera nodes, with its dashboard"
@@ -22,8 +22,7 @@ help:
 	@echo "make integration  tests on real MariaDB, Galera and MySQL servers"
 	@echo "make test-deps    install the servers and tools that tests need (root, Debian or Ubuntu)"
 	@echo "make bench        compare with HAProxy and with no proxy; BENCH=--quick for less (sysbench, haproxy, gcc needed)"
-	@echo "make conformance  other people's test suites, directly and through the proxy; CONFORMANCE=--quick for less"
-	@echo "make conformance  test suites of others (drivers, ORMs), directly and through the proxy"
+	@echo "make conformance  other people's test suites, on one server and on Galera; CONFORMANCE=--quick for less"
 	@echo "make chaos        sixty faults on a real cluster under load, about 20 minutes; CHAOS=--exactly-once with commit tokens"
 	@echo "make clean        remove $(VENV) and everything built"
 
@@ -75,8 +74,11 @@ lab: install
 bench: ext
 	$(BIN)/python -m benchmarks.run $(BENCH)
 
-conformance: test-deps ext
-	$(BIN)/python tests/conformance/run.py $(CONFORMANCE)
+conformance-deps:
+	@.ci/install-servers conformance
+
+conformance: conformance-deps ext
+	$(BIN)/python -m tests.conformance $(CONFORMANCE)
 
 # In network, process and mount namespaces of its own (root): it cuts off nodes, fills disks, kills servers.
 chaos: test-deps ext

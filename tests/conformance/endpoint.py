@@ -95,10 +95,11 @@ def endpoints(topology: str) -> Iterator[tuple[Endpoint, Endpoint]]:
 
 @contextmanager
 def _proxied(directory: Path, direct: Endpoint) -> Iterator[Endpoint]:
+    """TLS to the servers as on any but a loopback address: they tell a client that asks whether there is some."""
     servers = {f"n{number}": port for number, port in enumerate(direct.ports, 1)}
     socket = directory / "proxy.sock"
     extra = f'[[services]]\nname = "socket"\nlisten = "unix:{socket}"\n'
-    with running_proxy(directory, servers, extra=extra) as proxy:
+    with running_proxy(directory, servers, extra=extra, server='tls = { mode = "required" }') as proxy:
         if len(servers) > 1:
             proxy.wait_roles(**dict.fromkeys(servers, "replica") | {"n1": "primary"})
         yield Endpoint("proxied", proxy.port, socket, direct.lab)

@@ -44,7 +44,10 @@ def source(name: str, version: str) -> Path:
 
 
 def environment(requirements: Sequence[str]) -> Path:
-    """The Python of a virtual environment that holds exactly these requirements, made once. Raises Unavailable."""
+    """The Python of a virtual environment that holds exactly these requirements, made once. Raises Unavailable.
+
+    A requirement may be an option of pip: ``--no-binary=NAME`` for one to build from its source.
+    """
     key = hashlib.sha256("\n".join((sys.version, *requirements)).encode()).hexdigest()[:12]
     directory = cache() / "environments" / key
     python = directory / "bin" / "python"

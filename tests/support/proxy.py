@@ -86,7 +86,7 @@ class Proxy:
             except OSError:
                 return False
 
-        wait_until(ready, 15, "the proxy accepts clients")
+        wait_until(ready, 60, "the proxy accepts clients")
 
     def wait_roles(self, **roles: str) -> None:
         """Until the named servers have these roles."""
@@ -112,10 +112,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def config_for(servers: Mapping[str, int], port: int, admin_port: int, service: str = "", extra: str = "") -> str:
-    """TOML for servers by name and port; ``service`` are further lines of the service's table."""
+def config_for(
+    servers: Mapping[str, int], port: int, admin_port: int, service: str = "", extra: str = "", server: str = ""
+) -> str:
+    """TOML for servers by name and port; ``service`` and ``server`` are further lines of the tables of that name."""
     tables = "\n".join(
-        f'[[servers]]\nname = "{name}"\naddress = "127.0.0.1:{server_port}"' for name, server_port in servers.items()
+        f'[[servers]]\nname = "{name}"\naddress = "127.0.0.1:{server_port}"\n{server}'
+        for name, server_port in servers.items()
     )
     topology = "galera" if len(servers) > 1 else "static"
     monitor = (
@@ -143,11 +146,13 @@ def running_proxy(
     *,
     service: str = "",
     extra: str = "",
+    server: str = "",
     env: Mapping[str, str] | None = None,
 ) -> Iterator[Proxy]:
     """A proxy in front of servers on loopback ports; stopped at the end."""
     port, admin_port = free_port(), free_port()
-    proxy = Proxy(directory, config_for(servers, port, admin_port, service, extra), port, admin_port, env or {})
+    config = config_for(servers, port, admin_port, service, extra, server)
+    proxy = Proxy(directory, config, port, admin_port, env or {})
     try:
         proxy.wait_ready()
         yield proxy

@@ -34,7 +34,7 @@ def pymysql(endpoint: Endpoint, work: Path, quick: bool) -> Results:
     account = {"host": HOST, "port": endpoint.port, "user": USER, "passwd": PASSWORD, "use_unicode": True}
     databases = [{**account, "db": "test1", "local_infile": True}, {**account, "db": "test2"}]
     (tree / "pymysql" / "tests" / "databases.json").write_text(json.dumps(databases))
-    python = environment(("pytest", "cryptography"))
+    python = environment(("pytest==9.2.0", "cryptography"))
     return pytest_run(python, ["pymysql"], work, tree, PYTHONPATH=str(tree))
 
 
@@ -46,7 +46,7 @@ def mysqlclient(endpoint: Endpoint, work: Path, quick: bool) -> Results:
     lines = ["[MySQLdb-tests]", f"host = {HOST}", f"port = {endpoint.port}", f"user = {USER}"]
     lines += [f"password = {PASSWORD}", "database = test", "default-character-set = utf8mb4"]
     (tests / "default.cnf").write_text("\n".join([*lines, ""]))
-    python = environment(("pytest", "mysqlclient==2.3.1", "sqlalchemy==2.1.9"))
+    python = environment(("pytest==9.2.0", "mysqlclient==2.3.1", "sqlalchemy==2.1.9"))
     return pytest_run(python, ["."], work, tests, TESTDB="default.cnf")
 
 

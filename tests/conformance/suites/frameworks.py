@@ -25,22 +25,30 @@ _DJANGO_SETTINGS = Path(__file__).with_name("django_settings.py")
 
 def sqlalchemy_pymysql(endpoint: Endpoint, work: Path, quick: bool) -> Results:
     """SQLAlchemy's dialect suite on PyMySQL."""
-    return _sqlalchemy(endpoint, work, "pymysql")
+    return _sqlalchemy(endpoint, work, "pymysql", ("PyMySQL==1.1.2", "cryptography"))
 
 
 def sqlalchemy_mysqldb(endpoint: Endpoint, work: Path, quick: bool) -> Results:
     """SQLAlchemy's dialect suite on mysqlclient."""
-    return _sqlalchemy(endpoint, work, "mysqldb")
+    return _sqlalchemy(endpoint, work, "mysqldb", ("mysqlclient==2.3.1",))
 
 
-def _sqlalchemy(endpoint: Endpoint, work: Path, driver: str) -> Results:
+def sqlalchemy_asyncmy(endpoint: Endpoint, work: Path, quick: bool) -> Results:
+    """SQLAlchemy's dialect suite on asyncmy, whose own source distributions carry no tests."""
+    return _sqlalchemy(endpoint, work, "asyncmy", ("--no-binary=asyncmy", "asyncmy==0.2.18", "cryptography"))
+
+
+def sqlalchemy_aiomysql(endpoint: Endpoint, work: Path, quick: bool) -> Results:
+    """SQLAlchemy's dialect suite on aiomysql."""
+    return _sqlalchemy(endpoint, work, "aiomysql", ("aiomysql==0.3.2", "PyMySQL==1.1.2", "cryptography"))
+
+
+def _sqlalchemy(endpoint: Endpoint, work: Path, driver: str, requirements: tuple[str, ...]) -> Results:
     endpoint.fresh_databases("test", "test_schema")
     tree = work / "tree"
     shutil.copytree(source("SQLAlchemy", _SQLALCHEMY), tree)
     url = f"mysql+{driver}://{USER}:{PASSWORD}@{HOST}:{endpoint.port}/test?charset=utf8mb4"
-    python = environment(
-        ("pytest", "PyMySQL==1.1.2", "cryptography", "mysqlclient==2.3.1", "greenlet", "typing-extensions")
-    )
+    python = environment(("pytest==9.2.0", *requirements, "greenlet", "typing-extensions"))
     arguments = [f"--dburi={url}", "test/dialect/test_suite.py", "test/dialect/mysql", "-p", "no:randomly"]
     return pytest_run(python, arguments, work, tree)
 
