@@ -37,7 +37,12 @@ def pick(candidates: Sequence[tuple[str, int]], loads: Mapping[str, Load], last:
     """
     if len(candidates) == 1:
         return candidates[0][0]
-    limit = min([(loads[name].operations + 1) / weight for name, weight in candidates], default=0.0)
+    limit = -1.0
+    for name, weight in candidates:
+        load = loads[name]
+        room = (load.operations + 1) / weight
+        if limit < 0 or room < limit:
+            limit = room
     best = ""
     best_share = 0.0
     for name, weight in candidates:

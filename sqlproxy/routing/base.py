@@ -34,11 +34,14 @@ class Decision:
     read: bool = False
 
 
-class Load(Protocol):
-    """What balancing looks at; plain counters."""
+class Load:
+    """What balancing looks at: statements a server works on now, and reads it has been sent."""
 
-    operations: int
-    reads: int
+    __slots__ = ("operations", "reads")
+
+    def __init__(self, operations: int = 0, reads: int = 0) -> None:
+        self.operations = operations
+        self.reads = reads
 
 
 class Router(Protocol):

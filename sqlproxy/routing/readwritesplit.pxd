@@ -1,3 +1,5 @@
+from sqlproxy.routing.balancer cimport pick
+
 cdef unsigned long long LAST, LITERAL_ONLY, NEXT_TRX, READ, SESSION
 
 cdef class ReadWriteSplit:
@@ -12,6 +14,7 @@ cdef class ReadWriteSplit:
     cdef dict __dict__
 
     cpdef route(self, unsigned long long mask, context, snapshot, loads)
+    cpdef str read_server(self, str last, snapshot, loads)
     cdef _bound(self, context)
     cdef _read(self, context, loads)
     cdef _session_statement(self, context, loads)

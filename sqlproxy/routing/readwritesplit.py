@@ -47,6 +47,12 @@ class ReadWriteSplit:
             return self._to_primary if context.history_full else self._session_statement(context, loads)
         return self._to_primary
 
+    def read_server(self, last: str, snapshot: Snapshot, loads: Mapping[str, Load]) -> str:
+        """The name that ``route`` decides on for a read of a session that nothing ties to a server."""
+        if snapshot is not self._snapshot:
+            self._adopt(snapshot)
+        return pick(self._candidates, loads, last)
+
     def _adopt(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._candidates = read_candidates(snapshot.servers, snapshot.primary, self._primary_accepts_reads)

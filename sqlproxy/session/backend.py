@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import Protocol, cast
+from typing import cast
 
 from sqlproxy.errors import ServerError, ServerLost, ServerProtocolError
 from sqlproxy.session.compressed import CompressedTransport
@@ -35,20 +35,24 @@ TRACK = b"SET SESSION session_track_state_change=ON"
 _BUFFER_HIGH = 256 * 1024  # bytes waiting for a slow reader before the other side is paused
 
 
-class Owner(Protocol):
-    """What a backend tells its session."""
+class Owner:
+    """What a backend tells its session; a class rather than a Protocol, for compiled calls."""
 
     def on_reply(self, backend: Backend, chunk: bytes, done: bool) -> None:
         """A chunk of the reply, and whether it is the last."""
+        raise NotImplementedError
 
     def on_lost(self, backend: Backend, reason: str) -> None:
         """The connection is gone; ``reason`` is a clause such as "connection reset"."""
+        raise NotImplementedError
 
     def on_backend_full(self) -> None:
         """More was written than the server reads."""
+        raise NotImplementedError
 
     def on_backend_drained(self) -> None:
         """The server has read what was written."""
+        raise NotImplementedError
 
 
 class Backend(Receiver):

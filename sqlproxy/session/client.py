@@ -284,7 +284,7 @@ class Client(Receiver):
             self._login_data(chunk)
         elif session.uploading is not None:
             session.upload(chunk)
-        elif session.busy or self._full or self._backlog or self._reader.buffered:
+        elif session.busy or self._full or self._backlog or self._reader.held:
             self._backlog += chunk
             if session.busy or self._full:
                 if len(self._backlog) > _BACKLOG_HIGH:
@@ -296,7 +296,7 @@ class Client(Receiver):
                 command = self._reader.feed(chunk)
                 if command is not None:
                     session.command(command)
-                    if self._reader.buffered:
+                    if self._reader.held:
                         self.next_command()
             except ProtocolError as error:
                 self._protocol_error(error)
@@ -306,7 +306,7 @@ class Client(Receiver):
         session = self.session
         if self._pumping or session is None:
             return
-        if not (self._backlog or self._paused or self._reader.buffered):
+        if not (self._backlog or self._paused or self._reader.held):
             return  # the ordinary case: nothing came
         self._pumping = True
         try:

@@ -98,16 +98,20 @@ def statement_id(command: bytes) -> int:
     """The id in a COM_STMT_* command (headers included). Raises ProtocolError when it is too short."""
     if len(command) < HEADER + _AFTER_ID:
         raise ProtocolError("malformed packet: a statement command without a statement id")
-    return int.from_bytes(command[HEADER + _ID : HEADER + _AFTER_ID], "little")
+    start = HEADER + _ID
+    low = command[start] | command[start + 1] << 8
+    return low | (command[start + 2] | command[start + 3] << 8) << 16
 
 
 def reply_kind(command: bytes) -> int:
     """How a COM_STMT_EXECUTE is answered: its flags byte may ask for a cursor, whose reply ends without rows."""
-    return CURSOR if command[HEADER + _AFTER_ID : HEADER + _AFTER_ID + 1] not in (b"", b"\x00") else QUERY
+    return CURSOR if len(command) > HEADER + _AFTER_ID and command[HEADER + _AFTER_ID] else QUERY
 
 
 def with_id(command: bytes, number: int) -> bytes:
     """The command for another statement id; the sequence of packets stays as it was."""
+    if statement_id(command) == number:
+        return command
     return command[: HEADER + _ID] + number.to_bytes(4, "little") + command[HEADER + _AFTER_ID :]
 
 

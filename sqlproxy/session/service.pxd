@@ -1,3 +1,4 @@
+from sqlproxy.routing.readwritesplit cimport ReadWriteSplit
 from sqlproxy.session.stats cimport ServiceStats
 
 # Attributes that are not declared here work too, but live in a dictionary: slower.
@@ -25,6 +26,9 @@ cdef class Service:
     cdef public dict _openings
     cdef public dict pools
     cdef public object routing
+    cdef public ReadWriteSplit splitter
+    cdef public object generations
+    cdef public object unknown
     cdef public object _unsubscribe
     cdef dict __dict__
     cdef object __weakref__

@@ -137,6 +137,7 @@ class Service:
         self.pools = self._make_pools(servers)
         self._openings: dict[asyncio.Timeout, str] = {}  # connections being opened, to the servers named
         self.routing = self.make_router()
+        self.splitter = self.routing if isinstance(self.routing, ReadWriteSplit) else None  # for a shorter way
         self._unsubscribe = publisher.subscribe(self._on_snapshot)
         self._on_snapshot(publisher.snapshot, publisher.snapshot)
 

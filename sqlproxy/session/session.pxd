@@ -1,19 +1,24 @@
 import cython
 
-from sqlproxy.session.backend cimport Backend
+cdef class Session  # defined below
+
+from sqlproxy.session.backend cimport Backend, Owner
+from sqlproxy.session.client cimport Client
+from sqlproxy.session.prepared cimport BackendStatement, PreparedStatement, execute_on, reply_kind, statement_id
 from sqlproxy.session.service cimport Service
 from sqlproxy.session.state cimport SessionState
+from sqlproxy.sql.statement cimport classify
 from sqlproxy.wire.response cimport ResponseTracker
 
-cdef unsigned long long _LEAVES, _OPENS, _SLOW, TARGETS, UNKNOWN, WRITE
-cdef int COM_QUERY, COM_QUIT, COM_STMT_EXECUTE, SERVER_STATUS_CURSOR_EXISTS
+cdef unsigned long long _LEAVES, _OPENS, _SLOW, READ, TARGETS, UNKNOWN, WRITE
+cdef int COM_QUERY, COM_QUIT, COM_STMT_EXECUTE, SERVER_STATUS_AUTOCOMMIT, SERVER_STATUS_CURSOR_EXISTS
 cdef Py_ssize_t HEADER, MAX_PAYLOAD, _NO_BLOCK
 cdef int QUERY
 
-# Attributes that are not declared here work too, but live in a dictionary: slower, and 100 bytes a session.
-cdef class Session:
+# Every attribute is declared: with a dictionary for others, each compiled call would first look for overridden methods.
+cdef class Session(Owner):
     cdef public Service service
-    cdef public object client
+    cdef public Client client
     cdef public object number
     cdef public object login
     cdef public SessionState state
@@ -32,7 +37,9 @@ cdef class Session:
     cdef bint _attributed
     cdef public unsigned long long _mask
     cdef public int _kind
-    cdef public object _executing
+    cdef public PreparedStatement _executing
+    cdef public bint _was_open
+    cdef public bint _doubtful
     cdef public bint _forwarded
     cdef public bytes _held
     cdef public object _loss
@@ -51,22 +58,23 @@ cdef class Session:
     cdef public Backend _attending
     cdef public unsigned long long _always_slow
     cdef public unsigned long long _slow
-    cdef dict __dict__
 
     @cython.locals(code=cython.int, mask=cython.ulonglong, backend=Backend)
     cpdef command(self, bytes command)
     @cython.locals(code=cython.int, length=Py_ssize_t)
     cdef bytes _plain(self, bytes command)
-    @cython.locals(backend=Backend)
+    @cython.locals(backend=Backend, statement=PreparedStatement, target=BackendStatement)
     cdef bint _execute_fast(self, bytes command) except -1
-    @cython.locals(state=SessionState, backend=Backend, service=Service)
+    @cython.locals(state=SessionState, backend=Backend, service=Service, server=str)
     cdef Backend _ready(self, unsigned long long mask)
     @cython.locals(state=SessionState)
     cdef bint _must_sync(self, Backend backend) except -1
+    @cython.locals(state=SessionState)
     cdef _send(self, Backend backend, bytes command, int kind, unsigned long long mask)
     @cython.locals(tracker=ResponseTracker)
     cpdef on_reply(self, Backend backend, bytes chunk, bint done)
-    @cython.locals(state=SessionState, tracker=ResponseTracker, status=cython.int, failed=cython.bint)
+    @cython.locals(state=SessionState, tracker=ResponseTracker, status=cython.int, failed=cython.bint,
+                   statement=PreparedStatement, long_data=tuple)
     cdef _finish(self, Backend backend)
     @cython.locals(state=SessionState)
     cdef bint _speaks_for_session(self, Backend backend) except -1

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
+from time import monotonic, time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from sqlproxy.errors import NoServerAvailable, ProtocolError, ServerLost, ServerProtocolError, SqlproxyError
 from sqlproxy.routing.causal import needs_sync
 from sqlproxy.routing.hints import Hint, HintStack
 from sqlproxy.session import dispatch, failure, replay
-from sqlproxy.session.backend import Backend
+from sqlproxy.session.backend import Backend, Owner
 from sqlproxy.session.connect import Login
 from sqlproxy.session.failure import Outcome
 from sqlproxy.session.prepared import PreparedStatement, execute_on, reply_kind, statement_id
@@ -35,6 +35,7 @@ from sqlproxy.sql.bits import (
     KILL,
     MODE_SERVERS,
     MULTI,
+    READ,
     TARGETS,
     UNKNOWN,
     WRITE,
@@ -52,6 +53,7 @@ from sqlproxy.wire.constants import (
     ER_LOCK_DEADLOCK,
     HEADER,
     MAX_PAYLOAD,
+    SERVER_STATUS_AUTOCOMMIT,
     SERVER_STATUS_CURSOR_EXISTS,
 )
 from sqlproxy.wire.framing import UploadReader, payload_of
@@ -74,7 +76,7 @@ _LEAVES: Final = GOES_ON | MULTI  # in a transaction elsewhere than on the prima
 _SLOW: Final = KILL | EXECUTE_TEXT | HINT  # facts that need more than forwarding
 
 
-class Session:
+class Session(Owner):
     """The state of one logged-in client and its backends, at most one per server."""
 
     def __init__(self, service: Service, client: Client, number: int, login: Login, multibyte: bool) -> None:
@@ -86,8 +88,8 @@ class Session:
         self.backends: dict[str, Backend] = {}
         self.busy = False
         self.waiting = ""  # what a slow path waits for
-        self.started = time.time()
-        self.active_at = time.monotonic()
+        self.started = time()
+        self.active_at = monotonic()
         self.statements = 0
         self.deadline = 0.0  # loop time until which the command at hand may wait; 0.0: nothing waited yet
         self.avoid = (-1, "")  # snapshot and server that failed the command at hand
@@ -191,15 +193,20 @@ class Session:
             return None
         if state.pins and self.misplaced(mask):
             return None
-        if mask & _LEAVES and state.context.transaction not in ("", service.snapshot.primary):
+        if mask & _LEAVES and state.transaction and state.transaction != service.snapshot.primary:
             return None
-        server = service.routing.route(mask, state.context, service.snapshot, service.server_stats).server
+        if state.free and mask & READ and service.splitter is not None:
+            server = service.splitter.read_server(state.last, service.snapshot, service.server_stats)
+        elif state.transaction and not state.pins:
+            server = state.transaction  # what any router decides on, without a decision made for it
+        else:
+            server = service.routing.route(mask, state.context, service.snapshot, service.server_stats).server
         backend = self.backends.get(server)
         if backend is None or backend.applied != state.history.position:
             return None
         if backend.synced != state.written and self._must_sync(backend):
             return None
-        if state.next_transaction and server != state.context.last:
+        if state.next_transaction and server != state.last:
             return None
         return backend
 
@@ -235,11 +242,13 @@ class Session:
         if backend.attributed and command[HEADER] == COM_QUERY:
             command = with_block(command, self.block)
         backend.send(command, kind)
-        context = self.state.context
-        self._recording = self._records and bool(context.transaction or mask & _OPENS or not context.autocommit)
+        state = self.state
+        self._recording = self._records and (
+            mask & _OPENS != 0 or state.transaction != "" or not state.status & SERVER_STATUS_AUTOCOMMIT
+        )
         if self._recording:
-            self._before = (self.state.history.position, self.state.next_transaction)
-            self._was_open = bool(context.transaction)
+            self._before = (state.history.position, state.next_transaction)
+            self._was_open = state.transaction != ""
             backend.tracker.checksum = new_checksum()
             backend.tracker.counts = self.counts
 
@@ -279,18 +288,19 @@ class Session:
         failed = tracker.error != 0
         statement = self._executing
         long_data: tuple[bytes, ...] = ()
-        if self._executing is not None:
-            long_data = tuple(self._executing.long_data)
-            self._executing.reset()
+        if statement is not None:
+            if statement.long_data_size or statement.cursor:
+                long_data = tuple(statement.long_data)
+                statement.reset()
             if not failed and status & SERVER_STATUS_CURSOR_EXISTS:
-                self._executing.cursor = backend.server
+                statement.cursor = backend.server
             self._executing = None
         if self._speaks_for_session(backend) and (tracker.changed or state.needs(self._mask, status, backend.server)):
             state.completed(backend.server, self._mask, status, failed, payload_of(self._command))
             if tracker.changed:
                 self._take_report(backend, statement.payload if statement is not None else payload_of(self._command))
             backend.applied = state.history.position
-        self._doubtful = failed and state.in_transaction and (self._doubtful or failure.may_commit(self._mask))
+        self._doubtful = failed and state.transaction != "" and (self._doubtful or failure.may_commit(self._mask))
         if self._recording:
             self._record(backend, statement, long_data)
         self._current = None
@@ -299,8 +309,9 @@ class Session:
     def _speaks_for_session(self, backend: Backend) -> bool:
         """False for the server of an open cursor when the session has gone on elsewhere."""
         state = self.state
-        transaction = state.context.transaction
-        return backend.applied == state.history.position and (not transaction or transaction == backend.server)
+        if backend.applied != state.history.position:
+            return False
+        return not state.transaction or state.transaction == backend.server
 
     def _take_report(self, backend: Backend, text: bytes) -> None:
         """The server says that session state changed; what the text does not explain pins the session."""
@@ -388,7 +399,7 @@ class Session:
         """Ready for the next command."""
         self.busy = False
         self.stop_waiting()
-        self.active_at = time.monotonic()
+        self.active_at = monotonic()
         if self.service.leaving:
             self._leave(self.service.leaving)
         self.client.next_command()
@@ -746,5 +757,5 @@ class Session:
             "pins": list(self.state.pins.values()),
             "statements": self.statements,
             "since": self.started,
-            "idle_seconds": 0.0 if self.busy else round(time.monotonic() - self.active_at, 3),
+            "idle_seconds": 0.0 if self.busy else round(monotonic() - self.active_at, 3),
         }

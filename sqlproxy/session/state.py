@@ -112,6 +112,9 @@ class SessionState:
         self.database = database
         self.max_history = max_history
         self.context = RouteContext()
+        self.free = True  # nothing in ``context`` ties the next read to a server; this and the next two repeat it
+        self.transaction = ""
+        self.last = ""
         self.mode = servers | (MODE_MULTIBYTE if multibyte else 0)
         self.begun = False  # a server has said what its sessions begin with
         self.status = SERVER_STATUS_AUTOCOMMIT  # the telling bits of the newest status flags
@@ -133,7 +136,7 @@ class SessionState:
     @property
     def in_transaction(self) -> bool:
         """A transaction is open."""
-        return bool(self.context.transaction)
+        return bool(self.transaction)
 
     def text_statement(self, payload: bytes) -> int | None:
         """The classification of what a text EXECUTE runs, None when that is not known."""
@@ -188,7 +191,7 @@ class SessionState:
         return bool(
             mask & (EFFECTS | WRITE)
             or (status & _TELLING) != self.status
-            or server != self.context.last
+            or server != self.last
             or self.next_transaction
         )
 
@@ -233,16 +236,20 @@ class SessionState:
     def _refresh(self, server: str) -> None:
         if not self.pins and not self.next_transaction and len(self.history) < self.max_history:
             self.context = _context(server, self.status & (SERVER_STATUS_IN_TRANS | SERVER_STATUS_AUTOCOMMIT))
-            return
-        self.context = RouteContext(
-            transaction=server if self.status & SERVER_STATUS_IN_TRANS else "",
-            pinned=(self.context.pinned or server) if self.pins else "",
-            pin_reason=", ".join(self.pins.values()),
-            last=server,
-            autocommit=bool(self.status & SERVER_STATUS_AUTOCOMMIT),
-            next_transaction=bool(self.next_transaction),
-            history_full=len(self.history) >= self.max_history,
-        )
+            self.free = self.context.autocommit and not self.context.transaction
+        else:
+            self.context = RouteContext(
+                transaction=server if self.status & SERVER_STATUS_IN_TRANS else "",
+                pinned=(self.context.pinned or server) if self.pins else "",
+                pin_reason=", ".join(self.pins.values()),
+                last=server,
+                autocommit=bool(self.status & SERVER_STATUS_AUTOCOMMIT),
+                next_transaction=bool(self.next_transaction),
+                history_full=len(self.history) >= self.max_history,
+            )
+            self.free = False
+        self.transaction = self.context.transaction
+        self.last = self.context.last
 
     def _follow_modes(self, status: int) -> None:
         """MariaDB tells both modes in its status flags, MySQL only NO_BACKSLASH_ESCAPES."""

@@ -1,17 +1,16 @@
-cdef class ServerStats:
+from sqlproxy.routing.base cimport Load
+
+cdef class ServerStats(Load):
     cdef public long long connections
     cdef public long long connections_total
     cdef public long long pooled
     cdef public long long reused
     cdef public long long connect_errors
     cdef public long long losses
-    cdef public long long operations
-    cdef public long long reads
     cdef public long long writes
     cdef public long long errors
     cdef public long long bytes_sent
     cdef public long long bytes_received
-    cdef dict __dict__
 
 cdef class ServiceStats:
     cdef public long long statements

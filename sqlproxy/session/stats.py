@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from sqlproxy.routing.base import Load
 
-class ServerStats:
+
+class ServerStats(Load):
     """What one service set in motion on one server.
 
     ``operations`` is the number of statements the server is working on now; reads are balanced by it.
@@ -25,14 +27,13 @@ class ServerStats:
     )
 
     def __init__(self) -> None:
+        super().__init__()
         self.connections = 0  # open now
         self.connections_total = 0
         self.pooled = 0  # of those open, without a session now
         self.reused = 0  # connections that a session took over from another
         self.connect_errors = 0
         self.losses = 0  # connections that broke
-        self.operations = 0
-        self.reads = 0
         self.writes = 0
         self.errors = 0  # ERR packets answered
         self.bytes_sent = 0  # to the server

@@ -4,6 +4,7 @@ cdef Py_ssize_t _HEADER, _MAX
 
 cdef class PacketReader:
     cdef public Py_ssize_t limit
+    cdef readonly bint held
     cdef bytearray _buffer
     cdef Py_ssize_t _scanned
     cdef int _seq

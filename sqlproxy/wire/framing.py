@@ -28,6 +28,7 @@ class PacketReader:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.held = False  # bytes wait here
         self._buffer = bytearray()
         self._scanned = 0  # where the next header to look at begins
         self._seq = 0  # the sequence id it must carry
@@ -49,6 +50,7 @@ class PacketReader:
         ):
             return chunk  # the ordinary case: one chunk is one command
         self._buffer += chunk
+        self.held = len(self._buffer) > 0
         return self.next()
 
     def next(self) -> bytes | None:
@@ -97,6 +99,7 @@ class PacketReader:
         """Everything fed and not yet given back; the reader is empty afterwards."""
         rest = bytes(self._buffer)
         self._buffer.clear()
+        self.held = False
         self._scanned = self._seq = self._payload = 0
         return rest
 

@@ -6,6 +6,7 @@ cdef int _MORE_RESULTS, _OUT_PARAMS, _CURSOR_EXISTS, _STATE_CHANGED, _PROGRESS
 cdef Py_ssize_t _HEADER, _MAX, _HEAD, _OK_LENGTH
 
 cdef class ResponseTracker:
+    cdef public bint done
     cdef public bint deprecate_eof
     cdef public int status
     cdef public int error

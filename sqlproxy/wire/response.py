@@ -84,6 +84,7 @@ class ResponseTracker:
 
     def __init__(self, deprecate_eof: bool) -> None:
         self.deprecate_eof = deprecate_eof
+        self.done = True  # no reply is awaited
         self.status = 0
         self.error = 0
         self.first = -1
@@ -115,6 +116,7 @@ class ResponseTracker:
     def begin(self, kind: int) -> None:
         """A command was sent whose reply is of ``kind``."""
         self.begun += 1
+        self.done = False
         self.error = 0
         self.first = -1
         self.rows = 0
@@ -131,11 +133,6 @@ class ResponseTracker:
         self._last = False
         self._out_params = False
         self._carry = b""
-
-    @property
-    def done(self) -> bool:
-        """No reply is awaited."""
-        return self._state == _DONE
 
     def resume_upload(self) -> None:
         """The client's file was sent; the server's OK or ERR is awaited."""
@@ -179,6 +176,7 @@ class ResponseTracker:
             if self._last and not self._continued:
                 self._last = False
                 self._state = _DONE
+                self.done = True
                 self._hash(chunk, mark, pos)
                 return pos
             if self._state == _ROWS and not self._continued and self.first >= 0:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sqlproxy.routing.balancer import pick, read_candidates
-from sqlproxy.routing.base import RouteContext, Router
+from sqlproxy.routing.base import Load, RouteContext, Router
 from sqlproxy.routing.causal import needs_sync
 from sqlproxy.routing.readconn import ReadConn
 from sqlproxy.routing.readwritesplit import ReadWriteSplit
 from sqlproxy.sql.bits import LAST, READ, SESSION, TARGETS, WRITE
 from sqlproxy.sql.classify import classify
 from sqlproxy.topology.model import AdminState, Role, ServerView, Snapshot
-
-
-@dataclass
-class Counts:
-    operations: int = 0
-    reads: int = 0
 
 
 def view(name: str, role: Role = Role.REPLICA, state: AdminState = AdminState.ACTIVE, weight: int = 1) -> ServerView:
@@ -35,7 +27,7 @@ def snapshot(*views: ServerView) -> Snapshot:
 
 THREE = snapshot(view("n1", Role.PRIMARY), view("n2"), view("n3"))
 NO_PRIMARY = snapshot(view("n1", Role.DOWN), view("n2"))
-LOADS = {"n1": Counts(), "n2": Counts(), "n3": Counts()}
+LOADS = {"n1": Load(), "n2": Load(), "n3": Load()}
 PRIMARY = "a write, or not known to be a read: the primary"
 A_READ = "a read: least current operations"
 SESSION_STATE = "session state: the server used last, replayed on others before their use"
@@ -131,12 +123,12 @@ masks = st.builds(
     st.integers(0, (1 << 45) - 1),
 )
 routers = st.sampled_from([ReadWriteSplit(), ReadWriteSplit(True), ReadConn("primary")])
-loads = st.fixed_dictionaries({f"n{i}": st.builds(Counts, st.integers(0, 9), st.integers(0, 99)) for i in range(4)})
+loads = st.fixed_dictionaries({f"n{i}": st.builds(Load, st.integers(0, 9), st.integers(0, 99)) for i in range(4)})
 
 
 @given(routers, masks, contexts, snapshots(), loads)
 def test_a_write_goes_to_the_primary_or_nowhere(
-    router: Router, mask: int, context: RouteContext, servers: Snapshot, counts: dict[str, Counts]
+    router: Router, mask: int, context: RouteContext, servers: Snapshot, counts: dict[str, Load]
 ) -> None:
     decision = router.route(mask | WRITE & ~READ if mask & WRITE else WRITE, context, servers, counts)
     assert decision.server == (servers.primary or "")
@@ -144,9 +136,18 @@ def test_a_write_goes_to_the_primary_or_nowhere(
     assert decision.reason
 
 
+@given(st.booleans(), names, snapshots(), loads)
+def test_the_short_way_for_a_read_leads_where_the_long_one_does(
+    accepts: bool, last: str, servers: Snapshot, counts: dict[str, Load]
+) -> None:
+    router = ReadWriteSplit(accepts)
+    decision = router.route(READ, RouteContext(last=last), servers, counts)
+    assert router.read_server(last, servers, counts) == decision.server
+
+
 @given(routers, masks, contexts, snapshots(), loads)
 def test_whatever_is_decided_can_be_used_and_is_decided_again_alike(
-    router: Router, mask: int, context: RouteContext, servers: Snapshot, counts: dict[str, Counts]
+    router: Router, mask: int, context: RouteContext, servers: Snapshot, counts: dict[str, Load]
 ) -> None:
     decision = router.route(mask, context, servers, counts)
     assert decision == router.route(mask, context, servers, counts)
@@ -157,7 +158,7 @@ def test_whatever_is_decided_can_be_used_and_is_decided_again_alike(
 
 
 @given(masks, snapshots(), loads)
-def test_an_open_transaction_and_a_pin_are_never_left(mask: int, servers: Snapshot, counts: dict[str, Counts]) -> None:
+def test_an_open_transaction_and_a_pin_are_never_left(mask: int, servers: Snapshot, counts: dict[str, Load]) -> None:
     for router in (ReadWriteSplit(), ReadConn("replica")):
         assert router.route(mask, RouteContext(transaction="n9", last="n1"), servers, counts).server == "n9"
         assert router.route(mask, RouteContext(pinned="n8", transaction="n9"), servers, counts).server == "n8"
@@ -216,17 +217,17 @@ def test_who_may_take_reads(servers: Snapshot, primary_reads: bool, expected: li
 
 
 def test_the_server_with_the_fewest_operations_is_picked() -> None:
-    loads = {"a": Counts(3), "b": Counts(1), "c": Counts(2)}
+    loads = {"a": Load(3), "b": Load(1), "c": Load(2)}
     assert pick([("a", 1), ("b", 1), ("c", 1)], loads, "") == "b"
     assert pick([("a", 1), ("b", 1), ("c", 1)], loads, "a") == "b"
 
 
 def test_a_tie_goes_to_the_server_used_last() -> None:
-    assert pick([("a", 1), ("b", 1)], {"a": Counts(), "b": Counts(0, 50)}, "b") == "b"
+    assert pick([("a", 1), ("b", 1)], {"a": Load(), "b": Load(0, 50)}, "b") == "b"
 
 
 def test_another_tie_goes_to_the_smallest_share() -> None:
-    assert pick([("a", 1), ("b", 1)], {"a": Counts(0, 10), "b": Counts(0, 9)}, "") == "b"
+    assert pick([("a", 1), ("b", 1)], {"a": Load(0, 10), "b": Load(0, 9)}, "") == "b"
 
 
 def test_nobody_is_picked_from_nobody() -> None:
@@ -235,7 +236,7 @@ def test_nobody_is_picked_from_nobody() -> None:
 
 @pytest.mark.parametrize("running", [1, 4, 40])
 def test_weights_hold_at_any_load(running: int) -> None:
-    loads = {"a": Counts(), "b": Counts()}
+    loads = {"a": Load(), "b": Load()}
     under_way: list[str] = []
     for _ in range(4000):
         name = pick([("a", 3), ("b", 1)], loads, "")

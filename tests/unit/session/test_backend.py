@@ -8,6 +8,7 @@ import pytest
 
 from sqlproxy.errors import ServerError, ServerLost
 from sqlproxy.session.backend import Backend
+from sqlproxy.session.backend import Owner as BackendOwner
 from sqlproxy.session.prepared import BackendStatement
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.wire.response import PREPARE, QUERY, SINGLE
@@ -15,7 +16,7 @@ from tests.support.fakes import FakeTransport, err, ok, packets, prepared, query
 from tests.support.virtualtime import virtual
 
 
-class Owner:
+class Owner(BackendOwner):
     """Notes what a session would be told."""
 
     def __init__(self) -> None:
