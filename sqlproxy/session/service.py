@@ -136,8 +136,7 @@ class Service:
         self._copies = max(workers, 1)  # of this service, which share what is kept for later
         self.pools = self._make_pools(servers)
         self._openings: dict[asyncio.Timeout, str] = {}  # connections being opened, to the servers named
-        self.routing = self.make_router()
-        self.splitter = self.routing if isinstance(self.routing, ReadWriteSplit) else None  # for a shorter way
+        self._choose_router()
         self._unsubscribe = publisher.subscribe(self._on_snapshot)
         self._on_snapshot(publisher.snapshot, publisher.snapshot)
 
@@ -153,7 +152,7 @@ class Service:
         self.servers = {server.name: server for server in servers}
         self.clear_pools()
         self.pools = self._make_pools(servers)
-        self.routing = self.make_router()
+        self._choose_router()
         self._on_snapshot(self._publisher.snapshot, self._publisher.snapshot)
         for session in [s for s in self.registry.sessions.values() if s.service is self]:
             for name in gone & session.backends.keys():
@@ -178,6 +177,10 @@ class Service:
         """Close the connections that no session uses."""
         for pool in self.pools.values():
             pool.clear()
+
+    def _choose_router(self) -> None:
+        self.routing = self.make_router()
+        self.splitter = self.routing if isinstance(self.routing, ReadWriteSplit) else None  # reads have a short way
 
     def make_router(self) -> Router:
         """A router of this service's kind; sessions share one, slow paths make their own."""
