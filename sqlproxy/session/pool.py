@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlproxy.errors import ServerLost, SqlproxyError
-from sqlproxy.session.backend import Backend
+from sqlproxy.session.backend import Backend, Owner
 from sqlproxy.session.connect import PER_LEG, Login, finish_login
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.topology.model import Server
@@ -40,7 +40,7 @@ class _Idle:
     since: float  # loop time
 
 
-class Pool:
+class Pool(Owner):
     """The idle connections of one service to one server, the newest last.
 
     ``lost(server, why)`` is told when one breaks. ``limit``: how many are kept.
