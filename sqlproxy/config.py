@@ -13,6 +13,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -67,11 +68,18 @@ def _known_network(value: str) -> str:
     return value
 
 
+def _installed(name: str) -> str:
+    if name == "zstd" and find_spec("zstandard") is None:
+        raise ValueError('zstd needs the library zstandard: pip install "sqlproxy[zstd]"')
+    return name
+
+
 Duration = Annotated[float, BeforeValidator(lambda v: v if isinstance(v, float) else parse_duration(v))]
 Period = Annotated[Duration, Field(gt=0)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 AddressField = Annotated[Address, BeforeValidator(parse_address)]
 Network = Annotated[str, AfterValidator(_known_network)]
+Compression = Annotated[Literal["zlib", "zstd"], AfterValidator(_installed)]
 
 
 class _Section(BaseModel):
@@ -122,7 +130,7 @@ class ServerConfig(_Section):
     persistpoolmax: int = Field(default=50, ge=0)  # connections one service keeps for the next sessions
     persistmaxtime: Period = 10.0  # how long
     proxy_protocol: bool = False
-    compression: Literal["", "zlib"] = ""
+    compression: Literal[""] | Compression = ""
     tls: ServerTLSConfig = ServerTLSConfig()
 
     def server(self) -> Server:
@@ -204,7 +212,7 @@ class ServiceConfig(_Section):
     max_connections: int = Field(default=0, ge=0)
     max_allowed_packet: Size = 64 << 20
     max_session_history: int = Field(default=50, ge=1)
-    compression: Annotated[list[Literal["zlib"]], BeforeValidator(_as_list)] = ["zlib"]  # offered to clients
+    compression: Annotated[list[Compression], BeforeValidator(_as_list)] = ["zlib"]  # offered to clients
     proxy_protocol_networks: Annotated[list[Network], BeforeValidator(_as_list)] = []  # whose headers are believed
     tls: ServiceTLSConfig = ServiceTLSConfig()
 

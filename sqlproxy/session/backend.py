@@ -17,6 +17,7 @@ from sqlproxy.session.prepared import BackendStatement
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.wire import codec
 from sqlproxy.wire.attributes import NONE, with_block
+from sqlproxy.wire.compression import Algorithm
 from sqlproxy.wire.constants import (
     COM_PING,
     COM_QUERY,
@@ -282,10 +283,14 @@ class Backend(Receiver):
 
     # -- login
 
-    def compress(self) -> None:
+    def compress(self, algorithm: Algorithm) -> None:
         """From now on everything is sent and received in compressed frames."""
         assert self._transport is not None
-        self._use(CompressedTransport(self._transport, self, lambda error: self.abort(error.message), serving=False))
+        self._use(
+            CompressedTransport(
+                self._transport, self, algorithm, lambda error: self.abort(error.message), serving=False
+            )
+        )
 
     async def read_packet(self) -> bytes:
         """The next payload while logging in. Raises ServerLost at the end of the stream."""

@@ -21,6 +21,7 @@ cdef class Client(Receiver):
     cdef public bytes scramble
     cdef public str plugin
     cdef public Session session
+    cdef public int _zstd_level
     cdef public object _seq
     cdef public object _transport
     cdef public Writer _direct

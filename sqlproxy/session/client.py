@@ -20,9 +20,9 @@ from sqlproxy.session.ports import Receiver, Writer
 from sqlproxy.session.skipping import Skipping
 from sqlproxy.session.sockets import close_quietly, detect_silence, read_exactly
 from sqlproxy.wire import codec, proxy_protocol
+from sqlproxy.wire.compression import COMPRESSION, chosen
 from sqlproxy.wire.constants import (
     CACHING_SHA2,
-    CLIENT_COMPRESS,
     CLIENT_SSL,
     ER_SECURE_TRANSPORT_REQUIRED,
     ER_SERVER_SHUTDOWN,
@@ -100,6 +100,7 @@ class Client(Receiver):
         self.scramble = b""
         self.plugin = NATIVE  # named by our greeting
         self.session: Session | None = None
+        self._zstd_level = 0  # of compression, as the client wishes
         self._seq = 0  # of the newest packet while logging in
         self._transport: asyncio.Transport | None = None
         self._direct: Writer | None = None  # the transport, when it is one that needs no lookup
@@ -150,6 +151,7 @@ class Client(Receiver):
                 code=ER_SECURE_TRANSPORT_REQUIRED,
             )
         self.capabilities = response.all_capabilities & greeting.all_capabilities
+        self._zstd_level = response.zstd_level
         session = await login.begin_session(self, response, number)
         if self.closing:
             session.close()
@@ -162,8 +164,8 @@ class Client(Receiver):
             raise NoServerAvailable("No server has been reached yet, so there is nothing to log in to")
         if self.service.tls is not None:
             capabilities |= CLIENT_SSL
-        if "zlib" in self.service.config.compression:
-            capabilities |= CLIENT_COMPRESS
+        for name in self.service.config.compression:
+            capabilities |= COMPRESSION[name]
         self.scramble = new_scramble()
         self.plugin = NATIVE if b"mariadb" in version.lower() else CACHING_SHA2
         low, high = split(capabilities)
@@ -227,8 +229,9 @@ class Client(Receiver):
         self.service.stats.sessions_total += 1
         self._reader.limit = self.service.config.max_allowed_packet
         self.send_packet(ok_packet(session.state.status))
-        if self.capabilities & CLIENT_COMPRESS and self._transport is not None:
-            self._use(CompressedTransport(self._transport, self, self._protocol_error, serving=True))
+        algorithm = chosen(self.capabilities, self._zstd_level)
+        if algorithm is not None and self._transport is not None:
+            self._use(CompressedTransport(self._transport, self, algorithm, self._protocol_error, serving=True))
         self._end_of_login()
 
     def _end_of_login(self) -> None:

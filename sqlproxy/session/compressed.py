@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlproxy.errors import ProtocolError
-from sqlproxy.wire.compression import CompressedStream
+from sqlproxy.wire.compression import Algorithm, CompressedStream
 
 
 class CompressedTransport(asyncio.Transport, asyncio.Protocol):
@@ -20,6 +20,7 @@ class CompressedTransport(asyncio.Transport, asyncio.Protocol):
         self,
         transport: asyncio.Transport,
         protocol: Any,
+        algorithm: Algorithm,
         on_error: Callable[[ProtocolError], None],
         *,
         serving: bool,
@@ -28,7 +29,7 @@ class CompressedTransport(asyncio.Transport, asyncio.Protocol):
         self._transport = transport
         self._protocol = protocol
         self._on_error = on_error
-        self._stream = CompressedStream(serving=serving)
+        self._stream = CompressedStream(algorithm, serving=serving)
         transport.set_protocol(self)
 
     # -- as a transport

@@ -17,6 +17,7 @@ from sqlproxy.topology.model import Server, ServerTLS
 from sqlproxy.wire import codec, proxy_protocol
 from sqlproxy.wire.auth import Credentials, Kind
 from sqlproxy.wire.client_auth import ClientAuth
+from sqlproxy.wire.compression import COMPRESSION, chosen
 from sqlproxy.wire.constants import (
     CLIENT_COMPRESS,
     CLIENT_CONNECT_ATTRS,
@@ -31,12 +32,14 @@ from sqlproxy.wire.constants import (
     CLIENT_SESSION_TRACK,
     CLIENT_SSL,
     CLIENT_TRANSACTIONS,
+    CLIENT_ZSTD_COMPRESSION_ALGORITHM,
     HEADER,
     MARIADB_CLIENT_EXTENDED_METADATA,
     MARIADB_CLIENT_STMT_BULK_OPERATIONS,
 )
 from sqlproxy.wire.handshake import Greeting, HandshakeResponse, split
 from sqlproxy.wire.packets import parse_ok
+from sqlproxy.wire.zstd import DEFAULT_LEVEL
 
 # These change what replies look like, so both legs must have them alike.
 MUST_AGREE: Final = (
@@ -49,7 +52,12 @@ _ALWAYS: Final = (
     CLIENT_LONG_PASSWORD | CLIENT_PROTOCOL_41 | CLIENT_SECURE_CONNECTION | CLIENT_PLUGIN_AUTH | CLIENT_TRANSACTIONS
 )
 PER_LEG: Final = (
-    CLIENT_SSL | CLIENT_COMPRESS | CLIENT_CONNECT_WITH_DB | CLIENT_CONNECT_ATTRS | CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
+    CLIENT_SSL
+    | CLIENT_COMPRESS
+    | CLIENT_ZSTD_COMPRESSION_ALGORITHM
+    | CLIENT_CONNECT_WITH_DB
+    | CLIENT_CONNECT_ATTRS
+    | CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
 )
 
 
@@ -165,13 +173,15 @@ async def _log_in(server: Server, backend: Backend, sock: socket.socket, login: 
         login.attrs,
         collation=login.collation,
         mariadb_capabilities=high,
+        zstd_level=DEFAULT_LEVEL,
     )
     backend.write(codec.packet(seq + 1, response.encode()))
     backend.capabilities, backend.secure = capabilities, secure
     backend.plugin, backend.scramble = greeting.auth_plugin, greeting.scramble
     await finish_login(backend, auth, seq + 1)
-    if capabilities & CLIENT_COMPRESS:
-        backend.compress()
+    algorithm = chosen(capabilities, DEFAULT_LEVEL)
+    if algorithm is not None:
+        backend.compress(algorithm)
 
 
 async def finish_login(backend: Backend, auth: ClientAuth, seq: int) -> None:
@@ -204,8 +214,7 @@ def _capabilities(server: Server, greeting: Greeting, login: Login) -> int:
         raise ServerError(f"server {server.name} lacks protocol capabilities 0x{missing:x} that the client was offered")
     capabilities = (login.capabilities & ~PER_LEG | _ALWAYS) & offered
     capabilities |= greeting.capabilities & (CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA | CLIENT_SESSION_TRACK)
-    if server.compression:
-        capabilities |= greeting.capabilities & CLIENT_COMPRESS
+    capabilities |= greeting.capabilities & COMPRESSION.get(server.compression, 0)
     if login.database:
         capabilities |= CLIENT_CONNECT_WITH_DB
     if login.attrs:

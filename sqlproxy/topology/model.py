@@ -83,7 +83,7 @@ class Server:
     persistpoolmax: int = 0  # connections kept for the next sessions
     persistmaxtime: float = 0.0  # seconds they are kept
     proxy_protocol: bool = False
-    compression: str = ""  # "zlib": where the server offers it
+    compression: str = ""  # "zlib" or "zstd": where the server offers it
     tls: ServerTLS = field(default_factory=ServerTLS)
 
 

@@ -1,24 +1,63 @@
-"""The compressed protocol (CLIENT_COMPRESS): the stream of packets, cut anew into frames that may be deflated.
+"""The compressed protocol: the stream of packets, cut anew into frames that may be compressed, by zlib or by zstd.
 
 A frame has a 7-byte header: 3 bytes length as sent, 1 byte sequence id, 3 bytes length before compression (0: sent as
 it is). Frames have sequence ids of their own: a command begins with 0, its reply goes on from there.
 
 Source: https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_compression_packet.html and MySQL's
-``sql-common/net_serv.cc``.
+``sql-common/net_serv.cc``. When client and server have both kinds in common, it is zlib.
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import Final
+from typing import Final, Protocol
 
 from sqlproxy.errors import ProtocolError
-from sqlproxy.wire.constants import HEADER, MAX_PAYLOAD
+from sqlproxy.wire.constants import CLIENT_COMPRESS, CLIENT_ZSTD_COMPRESSION_ALGORITHM, HEADER, MAX_PAYLOAD
+from sqlproxy.wire.zstd import Zstd
 
 FRAME_HEADER: Final = 7
 THRESHOLD: Final = 50  # bytes below which compression is not worth it, as in the servers
 _THOROUGH: Final = 1 << 16  # bytes up to which the better level costs no noticeable pause
 _LEVEL, _FAST_LEVEL = 6, 1
+# The capability that asks for each, by the name it has in the configuration.
+COMPRESSION: Final = {"zlib": CLIENT_COMPRESS, "zstd": CLIENT_ZSTD_COMPRESSION_ALGORITHM}
+
+
+class Algorithm(Protocol):
+    """How the body of a frame is compressed."""
+
+    def compress(self, data: bytes, fast: bool) -> bytes: ...
+
+    def expand(self, body: bytes, size: int) -> bytes: ...
+
+
+class Zlib:
+    """CLIENT_COMPRESS."""
+
+    def compress(self, data: bytes, fast: bool) -> bytes:
+        """``fast``: rather soon than small."""
+        return zlib.compress(data, _FAST_LEVEL if fast else _LEVEL)
+
+    def expand(self, body: bytes, size: int) -> bytes:
+        """Exactly ``size`` bytes. Raises ProtocolError for anything else, before more memory is used than that."""
+        inflater = zlib.decompressobj()
+        try:
+            data = inflater.decompress(body, size + 1)
+        except zlib.error:
+            raise ProtocolError("malformed packet: a compressed frame that cannot be decompressed") from None
+        if len(data) != size or not inflater.eof:
+            raise ProtocolError(
+                f"malformed packet: a compressed frame that does not hold the {size} bytes it announces"
+            )
+        return data
+
+
+def chosen(capabilities: int, level: int) -> Algorithm | None:
+    """What was agreed on; ``level`` is for zstd."""
+    if capabilities & CLIENT_COMPRESS:
+        return Zlib()
+    return Zstd(level) if capabilities & CLIENT_ZSTD_COMPRESSION_ALGORITHM else None
 
 
 class CompressedStream:
@@ -28,7 +67,8 @@ class CompressedStream:
     one side encodes the other decodes to the same bytes, however the frames are cut on the way.
     """
 
-    def __init__(self, *, serving: bool) -> None:
+    def __init__(self, algorithm: Algorithm, *, serving: bool) -> None:
+        self._algorithm = algorithm
         self._serving = serving
         self._seq = 0  # of the next frame sent
         self._spoken = False  # something was sent since the peer spoke last
@@ -73,7 +113,7 @@ class CompressedStream:
     def _frame(self, part: bytes) -> bytes:
         body, size = part, 0
         if len(part) >= THRESHOLD:
-            body = zlib.compress(part, _LEVEL if len(part) <= _THOROUGH else _FAST_LEVEL)
+            body = self._algorithm.compress(part, len(part) > _THOROUGH)
             size = len(part)
             if len(body) >= size:
                 body, size = part, 0
@@ -92,22 +132,10 @@ class CompressedStream:
                 break
             self._seq = (buffer[3] + 1) & 0xFF
             self._spoken = False
-            parts.append(_inflated(bytes(buffer[FRAME_HEADER:end]), int.from_bytes(buffer[4:7], "little")))
+            body, size = bytes(buffer[FRAME_HEADER:end]), int.from_bytes(buffer[4:7], "little")
+            parts.append(self._algorithm.expand(body, size) if size else body)
             del buffer[:end]
         return b"".join(parts)
-
-
-def _inflated(body: bytes, size: int) -> bytes:
-    if not size:
-        return body
-    inflater = zlib.decompressobj()
-    try:
-        data = inflater.decompress(body, size + 1)
-    except zlib.error:
-        raise ProtocolError("malformed packet: a compressed frame that cannot be decompressed") from None
-    if len(data) != size or not inflater.eof:
-        raise ProtocolError(f"malformed packet: a compressed frame that does not hold the {size} bytes it announces")
-    return data
 
 
 class _PacketFollower:

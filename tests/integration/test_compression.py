@@ -125,3 +125,40 @@ def test_the_servers_leg_is_compressed_as_configured(proxy: Proxy, request: pyte
 def test_a_service_may_offer_none(mariadb: SingleServer, tmp_path: Path) -> None:
     with running_proxy(tmp_path, {"n1": mariadb.port}, service="compression = []") as proxy:
         assert "Compressed" not in mariadb_client(proxy.port, r"\s")
+
+
+@pytest.fixture(scope="module", params=["", "zstd"], ids=["client leg", "both legs"])
+def zstd_proxy(
+    request: pytest.FixtureRequest, mysql97: MySQLServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxy]:
+    env = {"SQLPROXY_SERVERS__0__COMPRESSION": request.param, "SQLPROXY_SERVERS__0__TLS__MODE": "required"}
+    directory = tmp_path_factory.mktemp("zstd")
+    service = 'compression = ["zlib", "zstd"]'
+    with running_proxy(directory, {"n1": mysql97.port}, service=service, env=env) as proxy:
+        yield proxy
+        assert_no_internal_error(proxy)
+
+
+@pytest.mark.parametrize("level", [1, 3, 22])
+def test_zstd_passes_at_any_level(zstd_proxy: Proxy, mysql97: MySQLServer, level: int) -> None:
+    options = ["--compression-algorithms=zstd", f"--zstd-compression-level={level}", "--max-allowed-packet=64M"]
+    login = [f"--port={zstd_proxy.port}", "--user=app", "--password=app"]
+    long = "x" * 100_000
+    done = mysql97.client(*login, *options, "-e", f"SELECT REPEAT('y', 9000000), REPEAT('z', 9000000), '{long}'")
+    assert f"{'y' * 9_000_000}\t{'z' * 9_000_000}\t{long}\n" in done.stdout, done.stderr
+
+
+def test_the_servers_leg_speaks_zstd_as_configured(
+    zstd_proxy: Proxy, mysql97: MySQLServer, request: pytest.FixtureRequest
+) -> None:
+    both = "both legs" in request.node.name
+    with connected(zstd_proxy.port) as plain:
+        found = dict(rows(plain, "SHOW STATUS LIKE 'Compression%'"))
+    assert found["Compression_algorithm"] == ("zstd" if both else "")
+    assert (found["Compression_level"] == "3") == both
+
+
+def test_zlib_goes_before_zstd(zstd_proxy: Proxy, mysql97: MySQLServer) -> None:
+    options = ["--compression-algorithms=zstd,zlib,uncompressed", "-e", "SELECT REPEAT('z', 99999)"]
+    done = mysql97.client(f"--port={zstd_proxy.port}", "--user=app", "--password=app", *options)
+    assert "z" * 99_999 in done.stdout, done.stderr

@@ -84,6 +84,7 @@ ONLY_IN = {
     "pydantic_settings": ("config.py",),
     "pymysql": ("lab/*.py",),
     "uvloop": ("loops.py",),
+    "zstandard": ("wire/zstd.py",),
 }
 
 
