@@ -22,11 +22,12 @@ cdef class Client(Receiver):
     cdef public str plugin
     cdef public Session session
     cdef public int _zstd_level
+    cdef public int failed_changes
     cdef public object _seq
     cdef public object _transport
     cdef public Writer _direct
     cdef public PacketReader _reader
-    cdef public object _packets
+    cdef public object _arrived
     cdef public bytearray _login_buffer
     cdef public bytearray _backlog
     cdef public bint _pumping

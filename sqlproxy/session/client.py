@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 from sqlproxy.errors import NoServerAvailable, PacketTooLarge, ProtocolError, SqlproxyError
@@ -31,7 +32,7 @@ from sqlproxy.wire.constants import (
     NATIVE,
 )
 from sqlproxy.wire.framing import PacketReader
-from sqlproxy.wire.handshake import ChangeUser, Greeting, HandshakeResponse, is_ssl_request, new_scramble, split
+from sqlproxy.wire.handshake import Greeting, HandshakeResponse, is_ssl_request, new_scramble, split
 from sqlproxy.wire.packets import err_packet, ok_packet
 
 if TYPE_CHECKING:
@@ -101,11 +102,12 @@ class Client(Receiver):
         self.plugin = NATIVE  # named by our greeting
         self.session: Session | None = None
         self._zstd_level = 0  # of compression, as the client wishes
+        self.failed_changes = 0  # of its user
         self._seq = 0  # of the newest packet while logging in
         self._transport: asyncio.Transport | None = None
         self._direct: Writer | None = None  # the transport, when it is one that needs no lookup
         self._reader = PacketReader(_LOGIN_PACKET_LIMIT)
-        self._packets: asyncio.Queue[bytes | None] | None = None  # while logging in
+        self._arrived: asyncio.Event | None = None  # while logging in: more has come, or nothing more will
         self._login_buffer = bytearray()
         self._backlog = bytearray()  # what came while a command ran
         self._pumping = False
@@ -132,7 +134,7 @@ class Client(Receiver):
             login.check_admission(service, self.address)
         greeting = self._greeting(number)
         await loop.sock_sendall(sock, codec.packet(0, greeting.encode()))
-        self._packets = asyncio.Queue()
+        self._arrived = asyncio.Event()
         payload = await self._first_packet(sock, await self._announced(sock, balanced))
         if balanced:
             login.check_admission(service, self.address)
@@ -211,10 +213,26 @@ class Client(Receiver):
 
     async def read_packet(self) -> bytes:
         """The next payload while logging in. Raises EOFError at the end of the stream."""
-        assert self._packets is not None
-        payload = await self._packets.get()
-        if payload is None:
-            raise EOFError("closed during login")
+        assert self._arrived is not None
+        while (payload := self._login_packet()) is None:
+            if self.closing:
+                raise EOFError("closed during login")
+            self._arrived.clear()
+            await self._arrived.wait()
+        return payload
+
+    def _login_packet(self) -> bytes | None:
+        """The next payload of the login if it has come whole; what comes after it may be a command already."""
+        buffer = self._login_buffer
+        length = int.from_bytes(buffer[:3], "little")
+        if len(buffer) < HEADER or len(buffer) < HEADER + length <= HEADER + _LOGIN_PACKET_LIMIT:
+            return None
+        if length > _LOGIN_PACKET_LIMIT:
+            raise EOFError(f"a packet of {length} bytes during login")
+        self._seq = buffer[3]
+        payload = bytes(buffer[HEADER : HEADER + length])
+        del buffer[: HEADER + length]
+        self.resume_reading("login")
         return payload
 
     def send_packet(self, payload: bytes) -> None:
@@ -230,26 +248,37 @@ class Client(Receiver):
         self._reader.limit = self.service.config.max_allowed_packet
         self.send_packet(ok_packet(session.state.status))
         algorithm = chosen(self.capabilities, self._zstd_level)
-        if algorithm is not None and self._transport is not None:
-            self._use(CompressedTransport(self._transport, self, algorithm, self._protocol_error, serving=True))
+        if algorithm is None or self._transport is None:
+            self._end_of_login()
+            return
+        compressed = CompressedTransport(self._transport, self, algorithm, self._protocol_error, serving=True)
+        self._use(compressed)
+        early = bytes(self._login_buffer)
+        self._login_buffer.clear()
         self._end_of_login()
+        if early:
+            compressed.data_received(early)
 
     def _end_of_login(self) -> None:
-        self._packets = None
+        self._arrived = None
         self._backlog += self._login_buffer
         self._login_buffer.clear()
         self.resume_reading("login")
         self.next_command()
 
     async def change_user(self, payload: bytes) -> None:
-        """COM_CHANGE_USER: authenticate anew, then begin the session anew. Ends the connection when refused."""
+        """COM_CHANGE_USER: authenticate anew, then begin the session anew.
+
+        When it is refused, MySQL ends the connection; MariaDB goes on in the name of before, with a new session.
+        """
         session = self.session
         assert session is not None
-        self._packets = asyncio.Queue()
+        self._arrived = asyncio.Event()
         self._seq = 0
+        before = replace(session.login, database=session.state.database)
         try:
             async with asyncio.timeout(self.service.config.login_timeout):
-                await login.change_user(self, session, ChangeUser.parse(payload, self.capabilities))
+                await login.change_user(self, session, payload)
         except asyncio.CancelledError:
             self.close()  # killed half way between two users
             raise
@@ -257,16 +286,20 @@ class Client(Receiver):
             message = error if isinstance(error, SqlproxyError) else SqlproxyError("login timed out")
             self.send_packet(err_packet(message.code, message.sqlstate, message.message))
             self.service.stats.logins_failed += 1
-            self.close()
-            return
-        self.send_packet(ok_packet(session.state.status))
+            if message is not error or self.plugin != NATIVE or self.closing:
+                self.close()
+                return
+            self.failed_changes += 1
+            login.restore(session, before)
+        else:
+            self.send_packet(ok_packet(session.state.status))
         session.idle()
         self._end_of_login()
 
     async def refuse(self, sock: socket.socket, error: SqlproxyError) -> None:
         """Tell a client why it may not log in, and close."""
         packet = codec.packet(self._seq + 1, err_packet(error.code, error.sqlstate, error.message))
-        if self._packets is None:
+        if self._arrived is None:
             # in place of the greeting there is no SQLSTATE: the client could not tell it from text
             packet = codec.packet(0, b"\xff" + error.code.to_bytes(2, "little") + error.message.encode()[:512])
         if self._transport is not None:
@@ -283,7 +316,7 @@ class Client(Receiver):
 
     def data_received(self, chunk: bytes) -> None:
         session = self.session
-        if self._packets is not None or session is None:
+        if self._arrived is not None or session is None:
             self._login_data(chunk)
         elif session.uploading is not None:
             session.upload(chunk)
@@ -359,16 +392,8 @@ class Client(Receiver):
         buffer += chunk
         if len(buffer) > 2 * _LOGIN_PACKET_LIMIT:
             self.pause_reading("login")
-        while len(buffer) >= HEADER and self._packets is not None:
-            length = int.from_bytes(buffer[:3], "little")
-            if length > _LOGIN_PACKET_LIMIT:
-                self._packets.put_nowait(None)
-                return
-            if len(buffer) < HEADER + length:
-                return
-            self._seq = buffer[3]
-            self._packets.put_nowait(bytes(buffer[HEADER : HEADER + length]))
-            del buffer[: HEADER + length]
+        if self._arrived is not None:
+            self._arrived.set()
 
     # -- answers of our own
 
@@ -428,8 +453,8 @@ class Client(Receiver):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True
-        if self._packets is not None:
-            self._packets.put_nowait(None)
+        if self._arrived is not None:
+            self._arrived.set()
         session = self.session
         if session is not None and self.service.registry.sessions.pop(session.number, None) is not None:
             self.service.stats.sessions -= 1

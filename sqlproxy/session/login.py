@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.accounts.model import Account
 from sqlproxy.accounts.refusal import access_denied, account_locked, host_blocked, shown_host
-from sqlproxy.errors import SqlproxyError
+from sqlproxy.errors import ProtocolError, SqlproxyError
 from sqlproxy.session.acquire import acquire
 from sqlproxy.session.connect import Login
 from sqlproxy.session.session import Session
 from sqlproxy.sql.bits import READ
 from sqlproxy.wire.auth import Credentials, Kind
-from sqlproxy.wire.constants import ED25519, ER_CON_COUNT_ERROR
+from sqlproxy.wire.constants import ED25519, ER_CON_COUNT_ERROR, ER_UNKNOWN_COM_ERROR
 from sqlproxy.wire.handshake import ChangeUser, HandshakeResponse
 from sqlproxy.wire.server_auth import ServerAuth
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from sqlproxy.session.service import Service
 
 log = logging.getLogger("sqlproxy.client")
+
+_CHANGES_REFUSED: Final = 3  # failed changes of the user, after which MariaDB refuses to try any more
 
 # Collations whose character sets have trail bytes that look like quotes: big5, sjis, gbk, cp932, gb18030.
 _MULTIBYTE_COLLATIONS: Final = frozenset({1, 84, 13, 88, 28, 87, 95, 96, 248, 249, 250, 1025, 1037, 1052, 1119})
@@ -60,11 +63,27 @@ async def begin_session(client: Client, response: HandshakeResponse, number: int
     return session
 
 
-async def change_user(client: Client, session: Session, request: ChangeUser) -> None:
-    """Make the session another user's. Raises as ``begin_session``."""
+async def change_user(client: Client, session: Session, payload: bytes) -> None:
+    """Make the session another user's by a COM_CHANGE_USER. Raises as ``begin_session``."""
+    try:
+        request = ChangeUser.parse(payload, client.capabilities)
+    except ProtocolError:
+        raise _unknown_command() from None
+    if client.failed_changes >= _CHANGES_REFUSED:
+        raise _unknown_command()
     login = await _authenticate(client, request)
     session.adopt(login, request.collation in _MULTIBYTE_COLLATIONS)
-    await _open_first(session)
+    await _reach_first(session)
+
+
+def _unknown_command() -> SqlproxyError:
+    return SqlproxyError("Unknown command", code=ER_UNKNOWN_COM_ERROR, sqlstate="08S01")
+
+
+def restore(session: Session, before: Login) -> None:
+    """Begin the session anew in the name it had, with the servers' own character set, after a refused change."""
+    collation = session.service.offer()[2]
+    session.adopt(replace(before, collation=collation), collation in _MULTIBYTE_COLLATIONS)
 
 
 def _origin(client: Client) -> tuple[str, int] | None:
@@ -73,13 +92,19 @@ def _origin(client: Client) -> tuple[str, int] | None:
 
 async def _open_first(session: Session) -> None:
     """A connection to a server that reads go to; closed again when the login ends here."""
-    session.limit_wait(session.service.config.login_timeout * 0.8)
     try:
-        await acquire(session, READ)
+        await _reach_first(session)
     except BaseException:
         session.close()
         raise
-    session.stop_waiting()
+
+
+async def _reach_first(session: Session) -> None:
+    session.limit_wait(session.service.config.login_timeout * 0.8)
+    try:
+        await acquire(session, READ)
+    finally:
+        session.stop_waiting()
 
 
 async def _authenticate(client: Client, request: HandshakeResponse | ChangeUser) -> Login:

@@ -146,6 +146,19 @@ def test_change_user_authenticates_anew(proxy: Proxy) -> None:
         assert client.value("SELECT SUBSTRING_INDEX(CURRENT_USER(), '@', 1)") == b"cold"
 
 
+def test_a_refused_change_of_user_ends_the_connection(server: MySQLServer, proxy: Proxy) -> None:
+    answers = []
+    for port in (server.port, proxy.port):
+        with raw(port) as client:
+            client.start_tls()
+            client.log_in()
+            with pytest.raises(ServerError) as raised:
+                client.change_user("cold", "wrong", "app", "caching_sha2_password")
+            answers.append(raised.value.message)
+            assert client.is_closed()
+    assert answers[0] == answers[1]
+
+
 def test_mysqls_own_client_logs_in(server: MySQLServer, proxy: Proxy) -> None:
     empty_cache(server)
     for option in ("--ssl-mode=REQUIRED", "--ssl-mode=DISABLED", "--get-server-public-key"):

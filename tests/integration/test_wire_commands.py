@@ -9,12 +9,13 @@ import pytest
 
 from sqlproxy.errors import ServerError
 from sqlproxy.lab.single import SingleServer
+from sqlproxy.wire import codec
 from sqlproxy.wire import constants as c
 from sqlproxy.wire.packets import parse_ok
 from tests.support.mysqlclient import ask
 from tests.support.proxy import Proxy, running_proxy
 from tests.support.quiet import assert_no_internal_error
-from tests.support.rawclient import BASE, DEPRECATE_EOF, RawClient, as_ok, logged_in, said, values
+from tests.support.rawclient import BASE, DEPRECATE_EOF, RawClient, as_ok, logged_in, raw, said, values
 from tests.support.waiting import wait_until
 
 WAYS = pytest.mark.parametrize("capabilities", [BASE, DEPRECATE_EOF], ids=["eof", "deprecate eof"])
@@ -171,9 +172,57 @@ def test_change_user_is_refused_in_the_servers_words(
             with pytest.raises(ServerError) as raised:
                 client.change_user(user, password, database)
             answers.append((raised.value.code, raised.value.sqlstate, raised.value.message))
-            if port == proxy.port:  # as MySQL documents it; MariaDB goes on as the user before
-                assert client.is_closed()
     assert answers[0] == answers[1]
+
+
+def test_after_a_refused_change_of_user_the_one_before_begins_anew(mariadb: SingleServer, proxy: Proxy) -> None:
+    found = []
+    for port in (mariadb.port, proxy.port):
+        with logged_in(port) as client:
+            client.query("SET @x = 5, sql_mode = ''")
+            client.query("CREATE TEMPORARY TABLE t (i INT)")
+            client.query("BEGIN")
+            number, _ = client.prepare("SELECT 1")
+            for user, password, database in (("app", "wrong", "mysql"), ("second", "two", "no_such_database")):
+                with pytest.raises(ServerError):
+                    client.change_user(user, password, database)
+                found.append(
+                    (
+                        client.rows("SELECT CURRENT_USER(), DATABASE(), @x, @@sql_mode <> '', @@character_set_client"),
+                        said(client.query("SELECT * FROM t")[0]),
+                        said(client.execute(number)[0])[0],
+                        client.ok(command(c.COM_QUERY, b"DO 1")).status,
+                    )
+                )
+    assert found[:2] == found[2:]
+
+
+def test_a_user_who_fails_to_change_may_not_try_for_ever(mariadb: SingleServer, proxy: Proxy) -> None:
+    answers = []
+    for port in (mariadb.port, proxy.port):
+        with logged_in(port) as client:
+            answers.append(client.command(command(c.COM_CHANGE_USER, b"app")))
+            for user in ("app", "nobody", "app", "app"):
+                with pytest.raises(ServerError) as raised:
+                    client.change_user(user, "app", "app" if user == "nobody" else "no_such_database")
+                answers.append(raised.value.message.encode())
+            answers.append(client.rows("SELECT CURRENT_USER()")[0][0] or b"")
+    assert answers[: len(answers) // 2] == answers[len(answers) // 2 :]
+
+
+def test_commands_right_behind_the_login_are_run(proxy: Proxy, mariadb: SingleServer) -> None:
+    query = bytes((c.COM_QUERY,)) + b"SELECT 1" + b" " * 200_000
+    for port in (mariadb.port, proxy.port):
+        for size in (0, 1, 100_000):
+            with raw(port) as client:
+                login = codec.packet(1, client.response("app", "app", "app").encode())
+                rest = codec.packet(0, query) + codec.packet(0, bytes((c.COM_PING,)))
+                client.socket.sendall(login + rest[:size])
+                client.socket.sendall(rest[size:])
+                assert client.read()[0] == 0
+                assert client.seq == 2
+                assert client.read_reply()[-2] == b"\x011"
+                assert client.read()[0] == 0
 
 
 # -- KILL

@@ -16,7 +16,7 @@ from sqlproxy.errors import ServerError, SqlproxyError
 from sqlproxy.session import login
 from sqlproxy.session.client import Client
 from sqlproxy.topology.model import Role
-from sqlproxy.wire import native_password
+from sqlproxy.wire import codec, native_password
 from sqlproxy.wire.auth import Method
 from sqlproxy.wire.constants import NATIVE
 from sqlproxy.wire.handshake import HandshakeResponse
@@ -91,11 +91,9 @@ async def test_a_wrong_password_and_an_unknown_user_read_alike(
     b = bench()
     open_door(b, account())
     client = client_of(b)
-    client._packets = asyncio.Queue()
-    for _ in range(3):
-        client._packets.put_nowait(
-            native_password.reply(native_password.stage1(password), SCRAMBLE) if password else b""
-        )
+    client._arrived = asyncio.Event()
+    answer = native_password.reply(native_password.stage1(password), SCRAMBLE) if password else b""
+    client.data_received(codec.packet(3, answer) * 3)
     assert await refusal(login.begin_session(client, response(user, password), 7)) == (1045, text)
     assert b.counters() == (0, 0)
 
@@ -118,8 +116,8 @@ async def test_what_an_account_demands_beyond_its_password(
     open_door(b, account(**changes))
     client = client_of(b)
     client.tls = client.secure = secure
-    client._packets = asyncio.Queue()
-    client._packets.put_nowait(native_password.reply(native_password.stage1(b"secret"), SCRAMBLE))
+    client._arrived = asyncio.Event()
+    client.data_received(codec.packet(3, native_password.reply(native_password.stage1(b"secret"), SCRAMBLE)))
     assert (await refusal(login.begin_session(client, response(), 7)))[0] == code
     assert b.counters() == (0, 0)
 
