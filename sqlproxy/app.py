@@ -42,7 +42,7 @@ class App:
             self.publisher,
             purge_tokens=settings.exactly_once,
         )
-        self.engine = Engine(settings, self.publisher, self.monitor.probe_now, Registry())
+        self.engine = Engine(settings, self.publisher, self.monitor.probe_now, self.monitor.suspect, Registry())
         self._admin = AdminServer(self, settings.admin) if settings.admin.listen is not None else None
         self._reloading: Reloading | None = None  # once started
 

@@ -379,7 +379,7 @@ def _print_json(data: object) -> None:
 
 
 _TONES = {"primary": "bold green", "replica": "green", "ok": "green", "down": "bold red", "fail": "bold red"}
-_TONES |= dict.fromkeys(("joining", "donor", "desynced", "drain", "maintenance", "warn"), "yellow")
+_TONES |= dict.fromkeys(("joining", "donor", "desynced", "suspect", "drain", "maintenance", "warn"), "yellow")
 _TONES |= {"non-primary": "bold red"}
 _PIPE_WIDTH = 400  # what is piped into another program is not wrapped
 

@@ -147,6 +147,7 @@ class MonitorConfig(_Section):
     password: SecretStr = SecretStr("")
     interval: Period = 0.5
     timeout: Period = 1.0
+    suspect_after: Duration = 0.35  # silence after which a server gets no new work; 0 or timeout and more: never
     available_when_donor: bool = False  # read from a donor whose SST method does not block it
     stale_after: Period = 5.0  # a worker whose newest snapshot is older stops writing
 

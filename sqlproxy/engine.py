@@ -21,6 +21,7 @@ from sqlproxy.session.connect import forget_tls_files
 from sqlproxy.session.registry import Registry
 from sqlproxy.session.service import Service
 from sqlproxy.session.session import Session
+from sqlproxy.session.silence import SilenceWatch
 from sqlproxy.topology.model import Address, Server
 from sqlproxy.topology.publisher import Publisher
 from sqlproxy.wire.rsa import RSAKey
@@ -57,17 +58,24 @@ def new_addresses(before: Settings, after: Settings) -> dict[str, list[Address]]
 class Engine:
     """Everything between the listening sockets and the servers.
 
-    ``evidence(server, why)`` asks the monitor, wherever it runs, to look at a server at once. ``registry`` hands out
-    the ids that clients see.
+    ``evidence(server, why)`` asks the monitor, wherever it runs, to look at a server at once, ``suspect`` also to find
+    out soon whether it is silent. ``registry`` hands out the ids that clients see.
     """
 
     def __init__(
-        self, settings: Settings, publisher: Publisher, evidence: Callable[[str, str], None], registry: Registry
+        self,
+        settings: Settings,
+        publisher: Publisher,
+        evidence: Callable[[str, str], None],
+        suspect: Callable[[str, str], None],
+        registry: Registry,
     ) -> None:
         self.settings = settings
         self.publisher = publisher
         self.registry = registry
         self._evidence = evidence
+        self._suspect = suspect
+        self._watching: asyncio.Task[None] | None = None  # for silent servers
         self._servers = [server.server() for server in settings.servers]
         monitor_password = settings.monitor.password.get_secret_value()
         self.accounts = AccountRegistry(
@@ -114,6 +122,7 @@ class Engine:
     async def start(self) -> None:
         """Read the accounts, then let clients in."""
         await self.accounts.start()
+        self._watch_silence()
         for listener in self._listeners.values():
             listener.start()
 
@@ -124,9 +133,21 @@ class Engine:
         await self._drain(lambda session: True)
         for task in tuple(self._retiring):
             await task
+        if self._watching is not None:
+            self._watching.cancel()
         await self.accounts.stop()
         for service in self.services:
             service.close()
+
+    def _watch_silence(self) -> None:
+        """Begin, or begin anew, to look out for servers that hang."""
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+        monitor = self.settings.monitor
+        if monitor.suspect_after:
+            watch = SilenceWatch(lambda: self.services, monitor.suspect_after, monitor.timeout, self._suspect)
+            self._watching = asyncio.create_task(watch.run(), name="watch for silent servers")
 
     async def _drain(self, which: Callable[[Session], bool]) -> None:
         """Close sessions as they come between transactions; what is left after a while is cut off."""
@@ -186,6 +207,7 @@ class Engine:
         ]
         for service in running.values():
             self._retire(service)
+        self._watch_silence()
         for service in self.services:
             await self._listen(service, prepared.sockets.get(service.name, ()))
 

@@ -99,6 +99,7 @@ class WorkerProcess:
             {
                 "ready": self._is_ready,
                 "evidence": self._supervisor.monitor.probe_now,
+                "suspect": self._supervisor.monitor.suspect,
                 "counters": lambda counters: self._supervisor.counted(self.index, counters),
                 "victim": self._supervisor.victim,
                 "end": self._supervisor.end,

@@ -8,7 +8,7 @@ from sqlproxy.topology.model import Address
 
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h)\s*$")
 _SIZE = re.compile(r"^\s*(\d+)\s*(B|KiB|MiB|GiB|KB|MB|GB)?\s*$")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _HOST = re.compile(r"^[A-Za-z0-9._%-]+$|^\[[0-9A-Fa-f:.%A-Za-z]+\]$")
 
@@ -18,7 +18,7 @@ def parse_duration(value: object) -> float:
     match = _DURATION.match(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f'{value!r} is not a duration such as "500ms" or "2s"')
-    return float(match[1]) * _SECONDS[match[2]]
+    return float(match[1]) * _MILLISECONDS[match[2]] / 1000  # divided, so that 350ms is the nearest number to 0.35
 
 
 def parse_size(value: object) -> int:

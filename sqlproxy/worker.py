@@ -93,7 +93,7 @@ class Worker:
             self.publisher.confirm(fresh_at)
         registry = Registry(index)
         registry.others = self
-        self.engine = Engine(settings, self.publisher, self._evidence, registry)
+        self.engine = Engine(settings, self.publisher, self._evidence, self._suspect, registry)
         self.engine.open(
             {
                 name: [(address, socket.socket(fileno=number)) for address, number in listening]
@@ -126,6 +126,9 @@ class Worker:
 
     def _evidence(self, server: str, why: str) -> None:
         self.channel.tell("evidence", server, why)
+
+    def _suspect(self, server: str, why: str) -> None:
+        self.channel.tell("suspect", server, why)
 
     def _snapshot(self, snapshot: Snapshot) -> None:
         if snapshot.number > self.publisher.snapshot.number:

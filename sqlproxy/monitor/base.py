@@ -21,7 +21,8 @@ class Situation:
 
     ``now`` is monotonic seconds, ``interval`` seconds between probes. ``preferred`` is the server an operator asked
     for; ``rising`` names servers that came back so recently that they must not take over from a healthy primary.
-    ``memory`` is whatever the flavour's last Verdict carried.
+    ``suspects`` are servers that have been silent for a moment, with the reason. ``memory`` is whatever the flavour's
+    last Verdict carried.
     """
 
     servers: Sequence[Server]
@@ -32,6 +33,7 @@ class Situation:
     interval: float = 0.5
     preferred: str | None = None
     rising: frozenset[str] = frozenset()
+    suspects: Mapping[str, str] = field(default_factory=dict)
     memory: object = None
 
     def state(self, name: str) -> AdminState:
@@ -124,11 +126,14 @@ def unprobed(server: Server, situation: Situation) -> Standing | None:
 
 
 def as_last_seen(standing: Standing, situation: Situation) -> Standing:
-    """The standing of a server that lets the monitor look no more: what it was, and primary only if nobody else can.
+    """The standing of a server that is silent, or lets the monitor look no more: primary only if nobody else can be.
 
-    It is alive, so what runs there goes on; where it must not write it says so itself. The primary gets a moment in
-    which the others may turn out to refuse as well, or the role would go round.
+    One that refuses is alive and stays what it was, so what runs there goes on; where it must not write it says so
+    itself. As primary it gets a moment in which the others may turn out to refuse as well, or the role would go round.
     """
+    if standing.role is Role.REPLICA and standing.name in situation.suspects:
+        reason = situation.suspects[standing.name]
+        return replace(standing, role=Role.SUSPECT, reason=reason, last_resort=standing.last_resort or "silent")
     report = situation.reports[standing.name]
     if not report.refusal:
         return standing
@@ -136,6 +141,11 @@ def as_last_seen(standing: Standing, situation: Situation) -> Standing:
     last_resort = "" if spared or standing.role is not Role.REPLICA else "out of the monitor's sight"
     reason = f"{standing.reason} as last seen: {report.refusal}"
     return replace(standing, reason=reason, last_resort=standing.last_resort or last_resort)
+
+
+def is_current(name: str, situation: Situation) -> bool:
+    """Whether a server's facts are news of now."""
+    return name not in situation.suspects and not situation.reports[name].refusal
 
 
 def refusals(situation: Situation) -> tuple[str, ...]:

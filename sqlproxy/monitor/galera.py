@@ -16,6 +16,7 @@ from sqlproxy.monitor.base import (
     as_last_seen,
     candidates,
     choose_primary,
+    is_current,
     is_on,
     refusals,
     unprobed,
@@ -138,7 +139,7 @@ class Galera:
         members = [
             Member(s.name, f.state_uuid, f.conf_id, f.size, f.index, f.incoming, situation.reports[s.name].at)
             for s in standings
-            if (f := facts.get(s.name)) is not None and f.primary_component and not situation.reports[s.name].refusal
+            if (f := facts.get(s.name)) is not None and f.primary_component and is_current(s.name, situation)
         ]
         outlook = judge_views(members, situation)
         placed = [_place(s, outlook) for s in standings]

@@ -1,7 +1,8 @@
 """The monitor's loop: probe every server by its own clock, judge on every report, publish what changed.
 
 Timeouts, back-off and hysteresis live here and nowhere else. A dead server falls with its first failed report; one
-that returns is held back from becoming primary for a few intervals.
+that returns is held back from becoming primary for a few intervals. One that is silent is suspect long before a probe
+times out, see ``suspect``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -31,6 +33,9 @@ RISE = 3  # intervals a returning server must have been good before it may take 
 MIN_GAP = 0.05  # seconds between two probes of one server, however much evidence comes in
 PATIENT_AFTER = 5.0  # seconds a server is down before it is probed more slowly
 PATIENT_PERIOD = 1.0  # seconds between probes then, unless the interval is longer
+PROBE_SHARE = 0.7  # of suspect_after, for the probe of a silent server
+SLOWER = 4.0  # times its slowest probe of late a server may take to answer before it is suspect
+REMEMBERED = 20  # probes that "of late" means
 
 
 class Clock(Protocol):
@@ -66,6 +71,9 @@ class Prober(Protocol):
     async def report(self) -> NodeReport:
         """Ask once; never raises but for cancellation, never takes longer than the timeout."""
 
+    def unreachable(self) -> bool:
+        """Whether what ``report`` asks has not been received by the server's machine."""
+
     def close(self) -> None:
         """Drop the kept connection."""
 
@@ -75,9 +83,15 @@ class _Watch:
     """What the loop remembers of one server; times are monotonic seconds."""
 
     server: Server
+    probe: Prober | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     good_since: float | None = None
     down_since: float | None = None
+    asked: float = 0.0  # when the probe that is not answered yet began, 0.0 when there is none
+    answered: asyncio.Event = field(default_factory=asyncio.Event)  # set by each report, for ``doubt`` to clear
+    took: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))  # seconds, of probes with an answer
+    suspicion: str = ""  # why the server is suspect
+    doubt: asyncio.Task[None] | None = None  # waits whether it becomes so
 
 
 class Monitor:
@@ -140,7 +154,7 @@ class Monitor:
 
     async def stop(self) -> None:
         """End the tasks and their connections; the newest Snapshot stays published."""
-        await self._end([*self._tasks.values(), *([self._purging] if self._purging is not None else [])])
+        await self._end([*self._tasks.values(), *self._asides()])
         self._tasks.clear()
         self._purging = None
 
@@ -154,8 +168,7 @@ class Monitor:
         after = {server.name: server for server in servers}
         ended = [n for n, server in before.items() if n not in after or not same or _probed_alike(server, after[n]) < 2]
         forgotten = [n for n, server in before.items() if n not in after or _probed_alike(server, after[n]) < 1]
-        purging = [self._purging] if self._purging is not None else []
-        await self._end([*(self._tasks.pop(name) for name in ended if name in self._tasks), *purging])
+        await self._end([*(self._tasks.pop(name) for name in ended if name in self._tasks), *self._asides()])
         for name in forgotten:
             del self._watches[name]
             self._reports.pop(name, None)
@@ -180,6 +193,11 @@ class Monitor:
             purge = TokenPurge(self._servers, self._config, self._publisher)
             self._purging = asyncio.create_task(purge.run(), name="purge of commit tokens")
 
+    def _asides(self) -> list[asyncio.Task[None]]:
+        """The tasks that watch no server."""
+        doubts = [watch.doubt for watch in self._watches.values()]
+        return [task for task in (self._purging, *doubts) if task is not None]
+
     async def _end(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         for task in tasks:
             task.cancel()
@@ -200,6 +218,49 @@ class Monitor:
             if server in (None, name) and not watch.wake.is_set():
                 log.debug("probing %s at once: %s", name, why)
                 watch.wake.set()
+
+    def suspect(self, server: str, why: str) -> None:
+        """Statements have had no byte from a server for a while: ask it at once, and suspect it if it is silent again.
+
+        Cheap enough for the data path. A server that is slow by nature is given more time, see ``_patience``.
+        """
+        watch = self._watches.get(server)
+        if watch is None or watch.doubt is not None or watch.suspicion or server not in self._reports:
+            return
+        if self._reports[server].error or self._patience(watch) >= self._config.timeout:
+            return
+        watch.answered.clear()
+        self.probe_now(server, why)
+        watch.doubt = asyncio.create_task(self._doubt(watch, why), name=f"doubt about {server}")
+
+    def _patience(self, watch: _Watch) -> float:
+        """Seconds in which a silent server has to answer a probe."""
+        if not self._config.suspect_after:
+            return math.inf
+        return max(self._config.suspect_after * PROBE_SHARE, SLOWER * max(watch.took, default=0.0))
+
+    async def _doubt(self, watch: _Watch, why: str) -> None:
+        """Judge a server anew when the probe under way is not answered in time either."""
+        clock, limit = self._clock, self._patience(watch)
+        try:
+            due = (watch.asked or clock.now()) + limit
+            await clock.wait(watch.answered, due - clock.now())
+            if clock.now() - due > limit / 2:  # this process was held up: the answer may be here unread
+                await clock.wait(watch.answered, limit)
+            if not watch.answered.is_set():
+                self._condemn(watch, f"{why}, nor to a probe for {limit:.2g}s")
+        except Exception:
+            log.exception("the silence of %s could not be judged", watch.server.name)
+        finally:
+            watch.doubt = None
+
+    def _condemn(self, watch: _Watch, reason: str) -> None:
+        """Suspect a server that is silent. One that does not even receive what is sent is as good as down."""
+        if watch.probe is not None and watch.probe.unreachable():
+            self._take(watch, NodeReport(watch.server.name, self._clock.now(), f"unreachable: {reason}"))
+            return
+        watch.suspicion = reason
+        self._judge()
 
     def notify(self, source: str, detail: str) -> None:
         """Take a pushed view change as a hint: nothing in it is believed, every server is probed at once."""
@@ -247,12 +308,13 @@ class Monitor:
 
     async def _watch(self, watch: _Watch) -> None:
         """Probe one server for ever."""
-        probe = self._make_probe(watch.server, self._config, self._flavour)
+        probe = watch.probe = self._make_probe(watch.server, self._config, self._flavour)
         try:
             while True:
-                started = self._clock.now()
+                started = watch.asked = self._clock.now()
                 watch.wake.clear()
                 report = await probe.report()
+                self._note_answer(watch, report)
                 try:
                     self._take(watch, report)
                 except Exception:
@@ -263,6 +325,14 @@ class Monitor:
                 await self._clock.wait(None, max(0.0, started + MIN_GAP - self._clock.now()))
         finally:
             probe.close()
+            watch.probe, watch.asked, watch.suspicion = None, 0.0, ""
+
+    def _note_answer(self, watch: _Watch, report: NodeReport) -> None:
+        if not report.error:
+            watch.took.append(self._clock.now() - watch.asked)
+        watch.asked = 0.0
+        watch.answered.set()
+        watch.suspicion = ""
 
     def _period(self, watch: _Watch) -> float:
         down = watch.down_since is not None and self._clock.now() - watch.down_since > PATIENT_AFTER
@@ -313,6 +383,7 @@ class Monitor:
             interval=self._config.interval,
             preferred=self._preferred,
             rising=frozenset(rising),
+            suspects={n: w.suspicion for n, w in self._watches.items() if w.suspicion},
             memory=self._verdict.memory,
         )
 

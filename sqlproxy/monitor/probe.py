@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +33,7 @@ PROGRAM_NAME = "sqlproxy monitor"
 REFUSALS = frozenset({1040, 1044, 1045, 1129, 1130, 1142, 1143, 1203, 1226, 1227, 1370, 1698, 1820, 1862, 3118, 4151})
 
 
+_TCPI_UNACKED = struct.Struct("24xI")  # of struct tcp_info, linux/tcp.h: segments sent and not acknowledged
 REOPEN_SHARE = 0.3  # of the timeout, for a new connection after a kept one was dropped
 
 
@@ -79,6 +82,14 @@ class _Connection(aiomysql.Connection):  # type: ignore[misc]
         await self.query(sql)
         return {str(name).lower(): "" if value is None else str(value) for name, value in self._result.rows or ()}
 
+    def unacknowledged(self) -> bool:
+        """Whether the other end's kernel has not confirmed what was sent; False where that cannot be known."""
+        sock = self._writer.get_extra_info("socket") if self._writer is not None else None
+        if sock is None or sock.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
+            return False
+        info: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCPI_UNACKED.size)
+        return len(info) == _TCPI_UNACKED.size and _TCPI_UNACKED.unpack(info)[0] > 0
+
     def drop(self) -> None:
         """Close without a word: a hung server would keep a polite goodbye waiting."""
         if self._writer is not None:
@@ -114,6 +125,10 @@ class Probe:
         if self._now() - started > 2 * self._settings.timeout:  # this process was stopped, not the server
             return await self._second_chance(error)
         return NodeReport(self._server.name, self._now(), error)
+
+    def unreachable(self) -> bool:
+        """Whether the network, not the server, keeps the answer: what was asked has not been received there."""
+        return self._connection is not None and self._connection.unacknowledged()
 
     def close(self) -> None:
         """Drop the kept connection; the next report opens another."""

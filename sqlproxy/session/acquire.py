@@ -160,6 +160,7 @@ async def _leave_transaction(session: Session, mask: int) -> None:
             session.move_transaction(backend)
             await _settle_loss(session, mask)
         return
+    session.in_doubt = True
     try:
         await backend.call(bytes((COM_QUERY,)) + b"COMMIT", QUERY, session.service.config.connect_timeout)
     except ServerLost as error:
@@ -167,6 +168,7 @@ async def _leave_transaction(session: Session, mask: int) -> None:
         session.tell_loss((Outcome.UNKNOWN, error.message))
         raise LossTold(error.message) from None
     finally:
+        session.in_doubt = False
         state.lose_transaction()
         session.log.clear()
 

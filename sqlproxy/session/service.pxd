@@ -22,6 +22,8 @@ cdef class Service:
     cdef public object _pauses
     cdef public frozenset leaving
     cdef public int waiting
+    cdef public long long ticks
+    cdef public dict suspects
     cdef public dict openings
     cdef public dict _openings
     cdef public dict pools

@@ -24,7 +24,7 @@ from sqlproxy.session.registry import Registry
 from sqlproxy.session.shapes import Shapes
 from sqlproxy.session.stats import ServerStats, ServiceStats
 from sqlproxy.sql.generations import generations_of
-from sqlproxy.topology.model import Server, Snapshot
+from sqlproxy.topology.model import Role, Server, Snapshot
 from sqlproxy.topology.publisher import Publisher
 from sqlproxy.wire.constants import (
     CLIENT_CONNECT_ATTRS,
@@ -131,6 +131,8 @@ class Service:
         self._pauses: deque[tuple[float, float]] = deque(maxlen=_PAUSES_KEPT)
         self.leaving: frozenset[str] = frozenset()  # alive, but no place for new work
         self.waiting = 0  # statements waiting for a server now
+        self.ticks = 0  # a clock that costs statements nothing: looks of the SilenceWatch
+        self.suspects: dict[str, str] = {}  # servers that are silent, and the reason
         # After a failover every session wants a connection to the same server: they get it some at a time, in order.
         self.openings = {server.name: asyncio.Semaphore(_OPENED_AT_ONCE) for server in servers}
         self._copies = max(workers, 1)  # of this service, which share what is kept for later
@@ -252,12 +254,26 @@ class Service:
         event.set()
         unusable = {view.name for view in self.snapshot.servers if not view.usable}
         lost = {view.name: view.reason for view in self.snapshot.servers if view.lost}
-        self.leaving = frozenset(v.name for v in self.snapshot.servers if not v.readable and not v.lost)
+        self.suspects = {view.name: view.reason for view in self.snapshot.servers if view.role is Role.SUSPECT}
+        self.leaving = frozenset(
+            v.name for v in self.snapshot.servers if not v.readable and not v.lost and v.name not in self.suspects
+        )
         for limit in [limit for limit, server in self._openings.items() if server in unusable]:
             del self._openings[limit]
             limit.reschedule(asyncio.get_running_loop().time())
         for session in [s for s in self.registry.sessions.values() if s.service is self]:
             session.on_snapshot(lost)
+
+    def opening(self, server: str) -> int:
+        """Connections being opened to a server now."""
+        return sum(name == server for name in self._openings.values())
+
+    def relieve(self, oldest: int) -> None:
+        """Have what was sent to silent servers since tick ``oldest`` go on elsewhere, as far as it can."""
+        if not self.suspects or not any(view.readable for view in self.snapshot.servers):
+            return
+        for session in [s for s in self.registry.sessions.values() if s.service is self]:
+            session.relieve(oldest)
 
     def _restrict(self, snapshot: Snapshot) -> Snapshot:
         """Only this service's servers."""

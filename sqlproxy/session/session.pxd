@@ -41,6 +41,7 @@ cdef class Session(Owner):
     cdef public bint _was_open
     cdef public bint _doubtful
     cdef public bint _forwarded
+    cdef public long long _sent
     cdef public bytes _held
     cdef public object _loss
     cdef public object log

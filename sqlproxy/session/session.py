@@ -102,6 +102,7 @@ class Session(Owner):
         self._kind = QUERY
         self._executing: PreparedStatement | None = None
         self._forwarded = False
+        self._sent = 0  # tick of the service at which the statement at hand was sent
         self._held = b""  # the beginning of a reply not yet known to be fit for the client
         self._loss: tuple[Outcome, str] | None = None  # what the next statement has to be told
         self.log = TransactionLog(service.config.transaction_replay_max_size)
@@ -233,6 +234,7 @@ class Session(Owner):
         self._mask = mask
         self._kind = kind
         self._forwarded = False
+        self._sent = self.service.ticks
         if mask & WRITE:
             backend.stats.writes += 1
             if mask & UNKNOWN:
@@ -566,6 +568,34 @@ class Session(Owner):
         if self.service.leaving and not self.busy:
             self._leave(self.service.leaving)
 
+    def relieve(self, oldest: int) -> None:
+        """Take the command at hand, if sent since tick ``oldest``, from a silent server to where it can go on.
+
+        That is as if the server were lost, so only what a loss costs nothing: no write whose outcome would be unknown.
+        """
+        suspects = self.service.suspects
+        backend = self.running_on
+        if backend is None:
+            if self._task is not None and not self.in_doubt:  # catching up, replaying, preparing: all begin anew
+                for server in suspects.keys() & self.backends.keys():
+                    if not self.backends[server].tracker.done:
+                        self.backends[server].abort(suspects[server])
+        elif backend.server in suspects and self._sent >= oldest and (backend is self._attending or self._may_leave()):
+            backend.abort(suspects[backend.server])
+
+    def _may_leave(self) -> bool:
+        """Whether the statement sent last can go on elsewhere without its client noticing."""
+        state, backend = self.state, self._current
+        if backend is None or self._forwarded or self.uploading is not None or state.pins:
+            return False
+        in_transaction = state.context.transaction == backend.server
+        if in_transaction and (self._doubtful or not self.log.replayable or not self.service.snapshot.primary):
+            return False
+        outcome = failure.after_loss(self._mask, in_transaction=in_transaction, pinned=False, forwarded=False)
+        if outcome is Outcome.RUN_AGAIN:
+            return self._losses < _RERUNS and not (self._mask & WRITE and not self.service.snapshot.primary)
+        return outcome is Outcome.TRANSACTION_LOST
+
     def _leave(self, servers: frozenset[str]) -> None:
         """Close connections where nothing is open; maintenance moves open transactions by replay."""
         context = self.state.context
@@ -668,6 +698,7 @@ class Session(Owner):
     async def attend(self, backend: Backend, reply: Awaitable[T]) -> T:
         """Await what a backend does for the client, who may KILL it there."""
         self._attending = backend
+        self._sent = self.service.ticks
         try:
             return await reply
         finally:

@@ -21,6 +21,7 @@ class Role(StrEnum):
     DONOR = "donor"  # giving state to a joiner
     DESYNCED = "desynced"  # in the cluster, deliberately behind
     NON_PRIMARY = "non-primary"  # cut off from the majority
+    SUSPECT = "suspect"  # silent for a moment: no new work, what cannot be repeated waits for it
     DOWN = "down"  # does not answer
     UNKNOWN = "unknown"  # not probed yet
 

@@ -138,6 +138,24 @@ def test_a_lost_primary_costs_writers_at_most_the_statement_under_way(
     assert read < ADDED + 1
 
 
+def test_a_primary_that_is_silent_for_a_moment_costs_nobody_an_error(proxy: Proxy, galera: GaleraLab) -> None:
+    start = Start.now(proxy)
+    victim = start.primary
+    with load.running(proxy.port, survivor(galera, victim)) as workload:
+        galera.stop(victim)
+        try:
+            wait_until(lambda: proxy.servers()[victim]["role"] != "primary", 5, f"{victim} is suspected")
+        finally:
+            galera.cont(victim)
+        wait_settled(proxy)
+        workload.progress()
+    check(workload, galera, proxy, start)
+    texts = [event["text"] for event in proxy.get(f"/v1/events?after={start.event}") if event["server"] == victim]
+    if not any("-> down" in text for text in texts):  # which it may be where it takes a second to see it silent
+        assert any(f"{victim}: primary -> suspect: no byte to " in text for text in texts)
+        assert workload.failures(load.READ, load.WRITE, load.TRANSACTION) == []
+
+
 def test_connections_to_a_primary_behind_a_firewall_are_released(proxy: Proxy, galera: GaleraLab) -> None:
     start = Start.now(proxy)
     victim = start.primary

@@ -35,7 +35,7 @@ export function rate(key, value) {
 export const speed = (value) => value === null ? "–" : count(value);
 
 export const TONES = {primary: "good", replica: "read", joining: "busy", donor: "busy", desynced: "busy",
-  "non-primary": "bad", down: "bad", unknown: "none"};
+  suspect: "busy", "non-primary": "bad", down: "bad", unknown: "none"};
 
 // A table whose rows keep their elements from one update to the next, so that a focused button stays focused.
 // columns: [title, row => text, class]; action: {title, run(row)} adds a button to each row.

@@ -3,8 +3,8 @@
 import {count, TONES} from "./page.js";
 
 const SVG = "http://www.w3.org/2000/svg", ROW = 66, GAP = 14, PROXY = 92;
-const SIGNS = {primary: "★", replica: "●", joining: "◔", donor: "◑", desynced: "◒", "non-primary": "⊘", down: "✕",
-  unknown: "?"};
+const SIGNS = {primary: "★", replica: "●", joining: "◔", donor: "◑", desynced: "◒", suspect: "…",
+  "non-primary": "⊘", down: "✕", unknown: "?"};
 
 function shape(tag, attributes, text) {
   const made = document.createElementNS(SVG, tag);

@@ -73,6 +73,8 @@ class FakeServers:
         self.timeout = timeout
         self.answers: dict[str, NodeReport] = {}
         self.hung: set[str] = set()
+        self.unreachable: set[str] = set()
+        self.slow: dict[str, float] = {}
         self.asked: dict[str, int] = {}
         self.closed: list[str] = []
 
@@ -91,7 +93,11 @@ class FakeProbe:
         if self._name in servers.hung:
             await servers.clock.wait(None, servers.timeout)
             return down(self._name, "no answer within 1s", servers.clock.now())
+        await servers.clock.wait(None, servers.slow.get(self._name, 0.0))
         return replace(servers.answers[self._name], at=servers.clock.now())
+
+    def unreachable(self) -> bool:
+        return self._name in self._servers.unreachable
 
     def close(self) -> None:
         self._servers.closed.append(self._name)
@@ -105,9 +111,10 @@ class Bench:
         states: dict[str, AdminState] | None = None,
         publisher: Publisher | None = None,
         preferred: str | None = None,
+        suspect_after: float = 0.35,
     ) -> None:
         self.clock = FakeClock()
-        self.config = MonitorConfig()
+        self.config = MonitorConfig(suspect_after=suspect_after)
         self.servers = FakeServers(self.clock, self.config.timeout)
         self.publisher = publisher or Publisher()
         self.numbers: list[int] = []

@@ -397,3 +397,88 @@ async def test_only_what_is_asked_in_another_way_is_asked_anew() -> None:
         await bench.monitor.reconfigure(servers, other, purge_tokens=False)
         assert sorted(bench.servers.closed) == ["n1", "n2", "n3"]
         assert bench.role("n2") is Role.REPLICA  # what is known stays
+
+
+async def test_a_silent_server_is_suspect_long_before_its_probe_times_out() -> None:
+    async with Bench() as bench:
+        await bench.clock.advance(0.1)
+        bench.servers.hung.add("n1")
+        bench.monitor.suspect("n1", "no byte to 2 statements under way")
+        assert 0.24 < await bench.until(lambda: bench.role("n1") == Role.SUSPECT) <= 0.26
+        assert bench.primary == "n2"
+        reason = "n1: primary -> suspect: no byte to 2 statements under way, nor to a probe for 0.24s"
+        assert bench.events("role")[-2] == reason
+        assert await bench.until(lambda: bench.role("n1") == Role.DOWN) <= 0.8
+
+
+async def test_a_server_that_answers_is_not_suspect_however_often_it_is_doubted() -> None:
+    async with Bench() as bench:
+        for _ in range(50):
+            bench.monitor.suspect("n1", "no byte")
+            await bench.clock.advance(0.1)
+        assert bench.numbers == [1]
+
+
+async def test_a_suspect_that_answers_is_back_at_once_but_does_not_lead_before_its_time() -> None:
+    async with Bench() as bench:
+        await bench.clock.advance(0.1)
+        bench.servers.slow["n1"] = 0.9
+        bench.monitor.suspect("n1", "no byte")
+        await bench.until(lambda: bench.role("n1") == Role.SUSPECT)
+        assert await bench.until(lambda: bench.role("n1") == Role.REPLICA) <= 0.7
+        bench.servers.slow.clear()
+        assert bench.primary == "n2"
+        assert 1.0 <= await bench.until(lambda: bench.primary == "n1") <= 2.6
+
+
+async def test_a_server_that_is_slow_by_nature_is_given_more_time() -> None:
+    async with Bench() as bench:
+        bench.servers.slow["n1"] = 0.15
+        await bench.clock.advance(2.0)
+        bench.servers.slow["n1"] = 0.5
+        for _ in range(20):
+            bench.monitor.suspect("n1", "no byte")
+            await bench.clock.advance(0.2)
+        assert bench.role("n1") is Role.PRIMARY
+        assert bench.numbers == [1]
+
+
+async def test_a_server_that_the_network_hides_is_down_without_further_waiting() -> None:
+    async with Bench() as bench:
+        await bench.clock.advance(0.1)
+        bench.servers.hung.add("n1")
+        bench.servers.unreachable.add("n1")
+        bench.monitor.suspect("n1", "no byte to 1 statement under way")
+        assert await bench.until(lambda: bench.role("n1") == Role.DOWN) <= 0.26
+        assert bench.events("role")[-2].startswith("n1: primary -> down: unreachable: no byte to 1 statement")
+
+
+async def test_when_all_are_silent_there_still_is_a_primary() -> None:
+    async with Bench() as bench:
+        await bench.clock.advance(0.1)
+        for name in ("n1", "n2", "n3"):
+            bench.servers.hung.add(name)
+            bench.monitor.suspect(name, "no byte")
+        await bench.clock.advance(0.3)
+        roles = [bench.role(name) for name in ("n1", "n2", "n3")]
+        assert sorted(roles) == [Role.PRIMARY, Role.SUSPECT, Role.SUSPECT]
+        assert bench.publisher.snapshot.primary is not None
+
+
+async def test_suspicion_can_be_switched_off() -> None:
+    async with Bench(suspect_after=0.0) as bench:
+        await bench.clock.advance(0.1)
+        bench.servers.hung.add("n1")
+        bench.monitor.suspect("n1", "no byte")
+        await bench.clock.advance(0.8)
+        assert bench.role("n1") is Role.PRIMARY
+
+
+async def test_doubt_about_an_unknown_or_dead_server_is_ignored() -> None:
+    async with Bench() as bench:
+        bench.fail("n3")
+        await bench.clock.advance(0.6)
+        bench.monitor.suspect("gone", "no byte")
+        bench.monitor.suspect("n3", "no byte")
+        await bench.clock.advance(1.0)
+        assert bench.role("n3") is Role.DOWN
