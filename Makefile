@@ -10,7 +10,7 @@ ALONE := $(wildcard tests/unit tests/fuzz tests/simulation)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run install dev ext check unit integration test test-deps lab bench conformance conformance-deps chaos clean
+.PHONY: help run install dev ext check unit integration test test-deps lab bench conformance conformance-deps chaos wheel clean
 
 help:
 	@echo "make run          install into $(VENV) and start the proxy on three simulated Galera nodes, with its dashboard"
@@ -24,6 +24,7 @@ help:
 	@echo "make bench        compare with HAProxy and with no proxy; BENCH=--quick for less (sysbench, haproxy, gcc needed)"
 	@echo "make conformance  other people's test suites, on one server and on Galera; CONFORMANCE=--quick for less"
 	@echo "make chaos        sixty faults on a real cluster under load, about 20 minutes; CHAOS=--exactly-once with commit tokens"
+	@echo "make wheel        a wheel in dist/, with the compiled core if there is a compiler"
 	@echo "make clean        remove $(VENV) and everything built"
 
 run: install
@@ -83,6 +84,10 @@ conformance: conformance-deps ext
 # In network, process and mount namespaces of its own (root): it cuts off nodes, fills disks, kills servers.
 chaos: test-deps ext
 	$(BIN)/python -m tests.chaos $(CHAOS)
+
+# With a compiler a wheel for this Python and machine; SQLPROXY_SKIP_EXT=1 makes one for all.
+wheel: dev
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -24,6 +24,7 @@ from sqlproxy.errors import ConfigError, SqlproxyError
 from sqlproxy.lab.cli import lab
 from sqlproxy.logs import configure, one_line, visible
 
+HEALTH_TIMEOUT = 3.0  # seconds
 NOTIFY_TIMEOUT = 2.0  # seconds; the server waits for its notify command inside a view change
 _USAGE_STATUS = (400, 401, 403, 415)  # HTTP: what was asked, or who asked, is wrong
 
@@ -160,6 +161,19 @@ def status(admin: Admin = DEFAULT_URL, token: Token = "", as_json: AsJson = Fals
         _show(services, ("name", "router", "listen", "sessions", "statements", "outcomes_unknown"), False)
     if not state.get("primary") or state.get("stale"):
         raise typer.Exit(1)
+
+
+@app.command()
+def health(
+    ready: Annotated[bool, typer.Option("--ready", help="Whether writes find a server.")] = False,
+    role: Annotated[str, typer.Option(help="With --ready: primary, or replica for reads.")] = "primary",
+    admin: Admin = DEFAULT_URL,
+) -> None:
+    """Exit code 0 while the proxy is alive; for health checks of containers. Needs no credentials."""
+    query = {"role": role} if role != "primary" else {}
+    client = AdminClient(admin, "", timeout=HEALTH_TIMEOUT)
+    client.get("/ready", **query) if ready else client.get("/health")
+    print("ready" if ready else "alive")
 
 
 @app.command()

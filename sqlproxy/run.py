@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from sqlproxy import PURE_BECAUSE
+from sqlproxy import PURE_BECAUSE, systemd
 from sqlproxy.app import App
 from sqlproxy.config import Settings, validate
 from sqlproxy.errors import SqlproxyError
@@ -35,10 +35,13 @@ async def _serve(settings: Settings, path: Path | None) -> int:
     app: App | Supervisor = Supervisor(settings, path) if settings.workers else App(settings, path)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: _spawn(_reload(app)))
     await app.start()
+    systemd.notify(systemd.READY)
+    _spawn(systemd.keep_alive())
     try:
         await stop.wait()
     finally:
         log.info("stopping")
+        systemd.notify(systemd.STOPPING)
         await app.stop()
     return 0
 
@@ -60,11 +63,14 @@ def _spawn(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _reload(app: App | Supervisor) -> None:
+    systemd.notify(systemd.reloading())
     try:
         changes = await app.reload()
     except SqlproxyError as error:
         log.error("reload: nothing was changed: %s", error.message)
         return
+    finally:
+        systemd.notify(systemd.READY)
     for change in changes or ["nothing has changed"]:
         log.info("reload: %s", change)
 

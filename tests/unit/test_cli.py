@@ -353,3 +353,20 @@ def test_import_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     result = sqlproxy("import", path)
     assert result.exit_code == 2
     assert result.stderr == f"sqlproxy: {path}: is not a configuration of MaxScale, HAProxy or ProxySQL\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "word"),
+    [
+        ((), "/health", "alive"),
+        (("--ready",), "/ready", "ready"),
+        (("--ready", "--role", "replica"), "/ready", "ready"),
+    ],
+)
+def test_health_asks_the_probes_that_need_no_credentials(
+    proxy: Proxy, options: tuple[str, ...], path: str, word: str
+) -> None:
+    proxy.answers |= {"/health": {"alive": True}, "/ready": {"ready": True}}
+    result = sqlproxy("health", *options)
+    assert (result.exit_code, result.stdout.strip()) == (0, word)
+    assert proxy.asked[-1][1].partition("?")[0] == path

@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "reloading": ADMIN | {"reload"},
     "listener": EDGE,
     "loops": set[str](),
+    "systemd": set[str](),
     "channel": BASE,
     "engine": EDGE,
     "fleet": SESSION,
@@ -52,7 +53,7 @@ MAY_IMPORT = {
     "migrate": SETTINGS,
     "lab": EDGE - {"admin"},
     "app": EDGE | {"engine", "reload", "reloading"},
-    "run": EDGE | {"app", "lab", "loops"},
+    "run": EDGE | {"app", "lab", "loops", "systemd"},
     "cli": EDGE | {"app", "lab", "migrate", "run"},
     "__main__": {"cli"},
 }
