@@ -12,9 +12,11 @@ from sqlproxy.config import ServiceConfig, Settings
 from sqlproxy.engine import Engine
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.monitor.loop import Monitor
+from sqlproxy.pace import Pace
 from sqlproxy.reloading import Reloading
 from sqlproxy.routing.base import Load, RouteContext
 from sqlproxy.routing.hints import HintStack, redirect
+from sqlproxy.session.digests import Figures
 from sqlproxy.session.registry import Registry
 from sqlproxy.session.service import Service, restricted, router_for
 from sqlproxy.sql.bits import describe
@@ -85,7 +87,20 @@ class App:
 
     async def sessions(self) -> list[dict[str, object]]:
         """One row per client session."""
-        return self.engine.sessions()
+        return await self.engine.sessions()
+
+    @property
+    def pace(self) -> Pace:
+        """What operators ask for shares this process with the sessions."""
+        return self.engine.pace
+
+    async def digests(self) -> list[Figures]:
+        """The statement digests of all services."""
+        return [row async for rows in self.engine.digest_slices() for row in rows]
+
+    async def clear_digests(self) -> None:
+        """Begin the statement statistics anew."""
+        self.engine.clear_digests()
 
     def set_server_state(self, name: str, state: AdminState) -> None:
         """Raises KeyError when there is no such server."""

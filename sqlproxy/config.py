@@ -214,6 +214,11 @@ class ServiceConfig(_Section):
     max_allowed_packet: Size = 64 << 20
     max_session_history: int = Field(default=50, ge=1)
     compression: Annotated[list[Compression], BeforeValidator(_as_list)] = ["zlib"]  # offered to clients
+    max_digests: int = Field(default=2000, ge=0)  # rows of statement statistics a process keeps; 0: none
+    slow_after: Duration = 0.0  # statements that take longer are logged; 0: none
+    slow_log: str = ""  # where to, instead of the log
+    slow_log_text: bool = False  # with their text, literals and all
+    error_log: bool = False  # errors that servers answer are logged too
     proxy_protocol_networks: Annotated[list[Network], BeforeValidator(_as_list)] = []  # whose headers are believed
     tls: ServiceTLSConfig = ServiceTLSConfig()
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlproxy import tls
@@ -17,7 +18,9 @@ from sqlproxy.accounts.registry import AccountRegistry
 from sqlproxy.accounts.throttle import Throttle
 from sqlproxy.config import ServiceConfig, Settings
 from sqlproxy.listener import Listener, open_all
+from sqlproxy.pace import Pace
 from sqlproxy.session.connect import forget_tls_files
+from sqlproxy.session.digests import Figures
 from sqlproxy.session.registry import Registry
 from sqlproxy.session.service import Service
 from sqlproxy.session.session import Session
@@ -73,6 +76,7 @@ class Engine:
         self.settings = settings
         self.publisher = publisher
         self.registry = registry
+        self.pace = Pace()
         self._evidence = evidence
         self._suspect = suspect
         self._watching: asyncio.Task[None] | None = None  # for silent servers
@@ -240,9 +244,23 @@ class Engine:
         await self._drain(lambda session: session.service is service)
         service.close()
 
-    def sessions(self) -> list[dict[str, object]]:
-        """One row per client session."""
-        return [session.describe() for session in self.registry.sessions.values()]
+    async def sessions(self) -> list[dict[str, object]]:
+        """One row per client session; see ``session_slices``."""
+        return [row async for rows in self.session_slices() for row in rows]
+
+    def session_slices(self) -> AsyncIterator[list[dict[str, object]]]:
+        """One row per client session that there is at first, a few at a time."""
+        return self.pace.slices(list(self.registry.sessions.values()), Session.describe)
+
+    def digest_slices(self) -> AsyncIterator[list[Figures]]:
+        """The statement digests of all services, a few at a time."""
+        figures = itertools.chain.from_iterable(service.digests.figures(service.name) for service in self.services)
+        return self.pace.slices(figures, lambda row: row)
+
+    def clear_digests(self) -> None:
+        """Begin the statement statistics anew."""
+        for service in self.services:
+            service.digests.clear()
 
     def kill_session(self, session_id: int) -> bool:
         """Close a client's connection; False when there is no such session here."""

@@ -12,7 +12,9 @@ from sqlproxy.session.stats import ServerStats, ServiceStats
 # What a worker has now, and does not leave behind.
 _GAUGES = frozenset({"sessions", "connections", "operations", "pooled"})
 
-Report = Mapping[str, Any]  # "stats", "servers", "waiting", "longest_pause", "unknown", as a worker reports them
+Report = Mapping[
+    str, Any
+]  # "stats", "servers", "times", "waiting", "longest_pause", "unknown", as a worker reports them
 
 
 class FleetService:
@@ -46,6 +48,7 @@ class FleetService:
         self._left_unknown.merge(report["unknown"])
         for name, stats in report["servers"].items():
             _add(self._left_servers.setdefault(name, ServerStats()), stats, gauges=False)
+            self._left_servers[name].add_durations(report["times"].get(name, {}))
 
     @property
     def stats(self) -> ServiceStats:
@@ -63,8 +66,10 @@ class FleetService:
         for name, total in totals.items():
             if name in self._left_servers:
                 _add(total, self._left_servers[name].as_dict())
+                total.add_durations(self._left_servers[name].durations())
             for report in self._reports.values():
                 _add(total, report["servers"].get(name, {}))
+                total.add_durations(report["times"].get(name, {}))
         return totals
 
     @property

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import pickle
 import signal
 import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlproxy.admin.http import AdminServer
 from sqlproxy.app import FIRST_SNAPSHOT, explain_route
@@ -26,7 +28,9 @@ from sqlproxy.errors import SqlproxyError
 from sqlproxy.fleet import FleetService, Report
 from sqlproxy.listener import open_shared
 from sqlproxy.monitor.loop import Monitor
+from sqlproxy.pace import Pace
 from sqlproxy.reloading import Reloading
+from sqlproxy.session.digests import Figures
 from sqlproxy.session.registry import Victim
 from sqlproxy.topology.model import Address, AdminState, Snapshot
 from sqlproxy.topology.publisher import Publisher
@@ -180,6 +184,7 @@ class Supervisor:
             purge_tokens=settings.exactly_once,
         )
         self.services = [FleetService(config, _names(config, settings)) for config in settings.services]
+        self.pace = Pace(share=0)  # the sessions have processes of their own
         self._path = path
         self._reloading: Reloading | None = None  # once started
         self._prepared: tuple[Settings, Opened, list[WorkerProcess]] | None = None
@@ -290,11 +295,20 @@ class Supervisor:
 
     async def sessions(self) -> list[dict[str, object]]:
         """One row per client session of any worker."""
-        rows: list[dict[str, object]] = []
-        for answer in await self._ask_all("sessions"):
-            if isinstance(answer, list):
-                rows += answer
-        return rows
+        return await self._rows_of_all("sessions")
+
+    async def digests(self) -> list[Figures]:
+        """The statement digests of all workers."""
+        return await self._rows_of_all("digests")
+
+    async def clear_digests(self) -> None:
+        """Begin the statement statistics anew."""
+        await self._ask_all("clear_digests")
+
+    async def _rows_of_all(self, name: str) -> list[Any]:
+        """What workers give in pickled slices."""
+        answers = [answer for answer in await self._ask_all(name) if isinstance(answer, list)]
+        return [row for answer in answers for part in answer for row in pickle.loads(part)]
 
     def set_server_state(self, name: str, state: AdminState) -> None:
         """Raises KeyError when there is no such server."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 from sqlproxy.channel import Channel
 from sqlproxy.config import Settings
@@ -42,7 +44,9 @@ class Worker:
                 "hello": self.hello,
                 "snapshot": self._snapshot,
                 "confirm": self.publisher.confirm,
-                "sessions": lambda: self._engine.sessions(),
+                "sessions": lambda: _packed(self._engine.session_slices()),
+                "digests": lambda: _packed(self._engine.digest_slices()),
+                "clear_digests": lambda: self._engine.clear_digests(),
                 "kill": lambda number: self._engine.kill_session(number),
                 "victim": self._victim,
                 "end": lambda number, query_only: self._engine.registry.end(number, query_only),
@@ -161,6 +165,7 @@ class Worker:
                 service.name: {
                     "stats": service.stats.as_dict(),
                     "servers": {name: stats.as_dict() for name, stats in service.server_stats.items()},
+                    "times": {name: stats.durations() for name, stats in service.server_stats.items()},
                     "waiting": service.waiting,
                     "unknown": service.unknown_shapes,
                     "longest_pause": service.longest_pause(),
@@ -168,6 +173,11 @@ class Worker:
                 for service in self.engine.services
             },
         )
+
+
+async def _packed(slices: AsyncIterator[list[Any]]) -> list[bytes]:
+    """Rows for the supervisor, pickled slice by slice so that the sessions have their turn in between."""
+    return [pickle.dumps(rows) async for rows in slices]
 
 
 async def _main(sock: socket.socket, descriptors: socket.socket) -> int:

@@ -93,6 +93,13 @@ async def kill(runtime: Runtime, session_id: str, who: str) -> Row:
     return {"killed": number}
 
 
+async def clear_digests(runtime: Runtime, who: str) -> Row:
+    """Begin the statement statistics anew."""
+    await runtime.clear_digests()
+    audit.info("%s reset the statement digests", who)
+    return {"reset": True}
+
+
 def notify(runtime: Runtime, body: Mapping[str, object], who: str) -> Row:
     """Take a view change that a server pushed; it is a hint only, the servers are probed at once.
 

@@ -10,12 +10,12 @@ import json
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 from aiohttp import web
 
-from sqlproxy.admin import commands, dashboard, view
+from sqlproxy.admin import commands, dashboard, digests, view
 from sqlproxy.admin.access import Guard
 from sqlproxy.admin.clustercheck import clustercheck
 from sqlproxy.admin.commands import CommandError
@@ -26,13 +26,16 @@ from sqlproxy.admin.routes import ROUTES
 from sqlproxy.admin.view import Runtime
 from sqlproxy.config import AdminConfig
 from sqlproxy.errors import SqlproxyError
+from sqlproxy.pace import Pace
 
 MAX_BODY = 1 << 20
+OVERHEAD = 0.0005  # seconds that a request costs before and after what it asks for
 EVENT_STREAM = "text/event-stream"
 
 log = logging.getLogger("sqlproxy.admin")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+T = TypeVar("T")
 
 _HEADERS = {
     "Server": "sqlproxy",
@@ -54,6 +57,7 @@ class AdminServer:
         self._address = config.listen
         self._guard = Guard(config)
         self._handlers = _Handlers(runtime, self._guard)
+        self._pace = runtime.pace
         self._runner: web.AppRunner | None = None
 
     @property
@@ -114,6 +118,9 @@ class AdminServer:
         handler: Callable[[web.Request, str], Awaitable[web.StreamResponse]] = getattr(self._handlers, route.handler)
 
         async def serve(request: web.Request) -> web.StreamResponse:
+            if not route.probe:
+                self._pace.spent(OVERHEAD)
+                await self._pace.turn()
             who = self._guard.identify(request.headers)
             if not route.public:
                 self._check(request, who)
@@ -151,6 +158,16 @@ class AdminServer:
 def _json(data: object, status: int = 200) -> web.Response:
     body = json.dumps(data, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
     return web.Response(body=body, status=status, content_type="application/json")
+
+
+async def _json_rows(pace: Pace, items: Iterable[T], row: Callable[[T], object]) -> web.Response:
+    """A list that may be long, built in slices."""
+
+    def line(item: T) -> bytes:
+        return json.dumps(row(item), ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
+
+    parts = [b", ".join(lines) async for lines in pace.slices(items, line)]
+    return web.Response(body=b"[" + b", ".join(parts) + b"]", content_type="application/json")
 
 
 def _error(status: int, error: str, hint: str) -> web.Response:
@@ -263,7 +280,9 @@ class _Handlers:
         return response
 
     async def metrics(self, request: web.Request, who: str) -> web.Response:
-        return web.Response(body=self.metrics_registry.text(), headers={"Content-Type": CONTENT_TYPE})
+        with self._runtime.pace.work():
+            text = self.metrics_registry.text()
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     async def servers(self, request: web.Request, who: str) -> web.Response:
         return _json(view.servers(self._runtime))
@@ -278,8 +297,18 @@ class _Handlers:
     async def services(self, request: web.Request, who: str) -> web.Response:
         return _json(view.services(self._runtime))
 
+    async def digests(self, request: web.Request, who: str) -> web.Response:
+        query, pace = request.query, self._runtime.pace
+        figures = await self._runtime.digests()
+        with pace.work():
+            chosen = digests.select(figures, query.get("order", ""), query.get("limit", ""), query.get("by", ""))
+        return await _json_rows(pace, chosen, digests.row)
+
+    async def clear_digests(self, request: web.Request, who: str) -> web.Response:
+        return _json(await commands.clear_digests(self._runtime, who))
+
     async def sessions(self, request: web.Request, who: str) -> web.Response:
-        return _json(await view.sessions(self._runtime))
+        return await _json_rows(self._runtime.pace, await view.sessions(self._runtime), dict)
 
     async def pools(self, request: web.Request, who: str) -> web.Response:
         return _json(view.pools(self._runtime))

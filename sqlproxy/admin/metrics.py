@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from sqlproxy import __version__
 from sqlproxy.admin import view
 from sqlproxy.admin.view import Runtime
+from sqlproxy.errors import Fault
+from sqlproxy.session.stats import ServerStats
 from sqlproxy.topology.model import AdminState, Role, Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -150,6 +152,21 @@ def _server_stats(runtime: Runtime) -> Iterator[Metric]:
         statements.add_metric([*values, "read"], stats.reads)
         statements.add_metric([*values, "write"], stats.writes)
     yield statements
+    yield from _durations(rows)
+
+
+def _durations(rows: Sequence[tuple[list[str], ServerStats]]) -> Iterator[Metric]:
+    labels = ["service", "server"]
+    text = "How long statements took, from the client's last byte to the reply's last."
+    took = HistogramMetricFamily("sqlproxy_server_statement_seconds", text, labels=[*labels, "kind"])
+    text = "How long opening a connection to a server took, login included."
+    connects = HistogramMetricFamily("sqlproxy_server_connect_seconds", text, labels=labels)
+    for values, stats in rows:
+        for kind, histogram in stats.histograms().items():
+            family, place = (connects, values) if kind == "connect" else (took, [*values, kind])
+            buckets = [(f"{bound:g}", count) for bound, count in histogram.below_octaves()]
+            family.add_metric(place, [*buckets, ("+Inf", histogram.count)], histogram.total)
+    yield from (took, connects)
 
 
 def _services(runtime: Runtime) -> Iterator[Metric]:
@@ -162,3 +179,9 @@ def _services(runtime: Runtime) -> Iterator[Metric]:
         for service in runtime.services:
             counter.add_metric([service.name], getattr(service.stats, key))
         yield counter
+    text = "Errors the proxy answered itself, by whose fault they are; sqlproxy_server_errors counts the servers' own."
+    faults = CounterMetricFamily("sqlproxy_service_errors", text, labels=["service", "fault"])
+    for service in runtime.services:
+        for fault in Fault:
+            faults.add_metric([service.name, fault.value], getattr(service.stats, f"faults_{fault.value}"))
+    yield faults

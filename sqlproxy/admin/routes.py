@@ -46,6 +46,18 @@ ROUTES = (
         body={"state": "drain, maintenance or active"},
     ),
     Route("GET", "/v1/services", "services", "all services with their counters"),
+    Route(
+        "GET",
+        "/v1/digests",
+        "digests",
+        "statements by shape, user and server: how many, how long, how much",
+        query={
+            "order": "total (default), count, errors, rows, bytes, avg, p95, max or last_seen: the greatest first",
+            "limit": "how many; 100 by default",
+            "by": "all (default), statement, user or server: what rows are added up by",
+        },
+    ),
+    Route("DELETE", "/v1/digests", "clear_digests", "begin the statement statistics anew"),
     Route("GET", "/v1/sessions", "sessions", "all client sessions"),
     Route("GET", "/v1/pools", "pools", "the connections of each service to each server, and those kept for reuse"),
     Route("DELETE", "/v1/sessions/{id}", "kill", "close a client session"),

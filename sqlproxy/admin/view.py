@@ -14,6 +14,8 @@ from typing import Protocol
 
 from sqlproxy import __version__
 from sqlproxy.config import ServerConfig, Settings
+from sqlproxy.pace import Pace
+from sqlproxy.session.digests import Figures
 from sqlproxy.session.stats import ServerStats, ServiceStats
 from sqlproxy.topology.model import Address, AdminState, Role, ServerView, Snapshot
 from sqlproxy.topology.publisher import Publisher
@@ -59,10 +61,18 @@ class Runtime(Protocol):
     def started_at(self) -> float: ...
     @property
     def services(self) -> Sequence[ServiceHandle]: ...
+    @property
+    def pace(self) -> Pace: ...
 
     async def sessions(self) -> list[Row]:
         """One row per client: id, service, user, host, database, primary, replica, state, in_transaction, pins,
         statements, since (wall clock), idle_seconds."""
+
+    async def digests(self) -> list[Figures]:
+        """The rows of all processes, not merged."""
+
+    async def clear_digests(self) -> None:
+        """Begin the statement statistics anew."""
 
     def set_server_state(self, name: str, state: AdminState) -> None:
         """Raises KeyError when there is no such server."""
@@ -145,18 +155,26 @@ def services(runtime: Runtime) -> list[Row]:
 
 
 def pools(runtime: Runtime) -> list[Row]:
-    """One row per service and server: connections in use and kept for the next sessions, and how often those served."""
-    limits = {server.name: (server.persistpoolmax, server.persistmaxtime) for server in runtime.settings.servers}
+    """One row per service and server: connections in use and kept for the next sessions, how often those served, and
+    what opening connections took.
+    """
+    configs = {server.name: server for server in runtime.settings.servers}
     return [
         {
             "service": service.name,
             "server": name,
             "in_use": stats.connections - stats.pooled,
             "pooled": stats.pooled,
-            "persistpoolmax": limits[name][0],
-            "persistmaxtime": limits[name][1],
+            "working": stats.operations,
+            "max_connections": configs[name].max_connections,
+            "persistpoolmax": configs[name].persistpoolmax,
+            "persistmaxtime": configs[name].persistmaxtime,
             "opened": stats.connections_total,
             "reused": stats.reused,
+            "refused": stats.connect_errors,
+            "lost": stats.losses,
+            "connect_avg_ms": round(stats.connects.total / max(stats.connects.count, 1) * 1000, 3),
+            "connect_p95_ms": round(stats.connects.quantile(0.95) * 1000, 3),
         }
         for service in runtime.services
         for name, stats in service.server_stats.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -82,6 +83,7 @@ async def connect(server: Server, stats: ServerStats, login: Login, timeout: flo
     """
     backend = Backend(server.name, stats, bool(login.capabilities & CLIENT_DEPRECATE_EOF))
     sock: socket.socket | None = None
+    began = time.monotonic()
     try:
         async with asyncio.timeout(timeout):
             sock = await _open(server)
@@ -89,6 +91,7 @@ async def connect(server: Server, stats: ServerStats, login: Login, timeout: flo
                 await _announce(sock, login)
             await _log_in(server, backend, sock, login)
             backend.track()
+        stats.connects.add(time.monotonic() - began)
     except (OSError, TimeoutError, SqlproxyError, asyncio.CancelledError) as error:
         stats.connect_errors += 1
         _discard(backend, sock)

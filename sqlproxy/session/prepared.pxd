@@ -10,6 +10,7 @@ cdef class PreparedStatement:
     cdef public int parameters
     cdef public int columns
     cdef public bytes types
+    cdef public unsigned long long key
     cdef public list long_data
     cdef public Py_ssize_t long_data_size
     cdef public str cursor

@@ -40,6 +40,7 @@ class PreparedStatement:
         "cursor",
         "database",
         "hint",
+        "key",
         "long_data",
         "long_data_size",
         "mask",
@@ -56,6 +57,7 @@ class PreparedStatement:
         self.parameters = parameters
         self.columns = columns
         self.types = b""
+        self.key = 0  # of its shape, once it has been run
         self.long_data: list[bytes] = []
         self.long_data_size = 0
         self.cursor = ""

@@ -1,4 +1,5 @@
 from sqlproxy.routing.readwritesplit cimport ReadWriteSplit
+from sqlproxy.session.digests cimport Digests
 from sqlproxy.session.stats cimport ServiceStats
 
 # Attributes that are not declared here work too, but live in a dictionary: slower.
@@ -9,6 +10,9 @@ cdef class Service:
     cdef public object servers
     cdef public dict server_stats
     cdef public ServiceStats stats
+    cdef public Digests digests
+    cdef public object statement_log
+    cdef public double slow_after
     cdef public object accounts
     cdef public object throttle
     cdef public object registry

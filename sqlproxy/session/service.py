@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 import time
 from collections import deque
@@ -19,9 +20,11 @@ from sqlproxy.routing.readconn import ReadConn
 from sqlproxy.routing.readwritesplit import ReadWriteSplit
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.connect import Login
+from sqlproxy.session.digests import Digests
 from sqlproxy.session.pool import Pool
 from sqlproxy.session.registry import Registry
 from sqlproxy.session.shapes import Shapes
+from sqlproxy.session.statement_log import StatementLog
 from sqlproxy.session.stats import ServerStats, ServiceStats
 from sqlproxy.sql.generations import generations_of
 from sqlproxy.topology.model import Role, Server, Snapshot
@@ -117,6 +120,9 @@ class Service:
         self.server_stats = {server.name: ServerStats() for server in servers}
         self.stats = ServiceStats()
         self.unknown = Shapes()  # statements not understood
+        self.digests = Digests(config.max_digests)
+        self.statement_log = StatementLog(config)
+        self.slow_after = config.slow_after or math.inf  # seconds; inf: no statement is
         self.accounts = accounts
         self.throttle = throttle
         self.registry = registry
@@ -154,6 +160,9 @@ class Service:
         self.servers = {server.name: server for server in servers}
         self.clear_pools()
         self.pools = self._make_pools(servers)
+        self.digests.resize(config.max_digests)
+        self.statement_log.configure(config)
+        self.slow_after = config.slow_after or math.inf
         self._choose_router()
         self._on_snapshot(self._publisher.snapshot, self._publisher.snapshot)
         for session in [s for s in self.registry.sessions.values() if s.service is self]:

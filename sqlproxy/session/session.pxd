@@ -6,8 +6,12 @@ from sqlproxy.session.backend cimport Backend, Owner
 from sqlproxy.session.client cimport Client
 from sqlproxy.session.prepared cimport BackendStatement, PreparedStatement, execute_on, reply_kind, statement_id
 from sqlproxy.session.service cimport Service
+from sqlproxy.session.digests cimport Digests
+from sqlproxy.session.histogram cimport Histogram
 from sqlproxy.session.state cimport SessionState
 from sqlproxy.sql.statement cimport classify
+from sqlproxy.session.stats cimport ServerStats
+from sqlproxy.sql.shape cimport shape_key
 from sqlproxy.wire.response cimport ResponseTracker
 
 cdef unsigned long long _LEAVES, _OPENS, _SLOW, READ, TARGETS, UNKNOWN, WRITE
@@ -21,6 +25,7 @@ cdef class Session(Owner):
     cdef public Client client
     cdef public object number
     cdef public object login
+    cdef public bytes user
     cdef public SessionState state
     cdef public dict backends
     cdef public bint busy
@@ -42,6 +47,7 @@ cdef class Session(Owner):
     cdef public bint _doubtful
     cdef public bint _forwarded
     cdef public long long _sent
+    cdef public Py_ssize_t _size
     cdef public bytes _held
     cdef public object _loss
     cdef public object log
@@ -77,6 +83,11 @@ cdef class Session(Owner):
     @cython.locals(state=SessionState, tracker=ResponseTracker, status=cython.int, failed=cython.bint,
                    statement=PreparedStatement, long_data=tuple)
     cdef _finish(self, Backend backend)
+    @cython.locals(tracker=ResponseTracker, now=cython.double, seconds=cython.double, stats=ServerStats)
+    cdef _account(self, Backend backend, PreparedStatement statement, bint failed)
+    @cython.locals(text=bytes, mode=cython.int, start=Py_ssize_t, key=cython.ulonglong, known=cython.bint,
+                   digests=Digests)
+    cdef _count(self, str server, PreparedStatement statement, double seconds, long long rows, bint failed, double now)
     @cython.locals(state=SessionState)
     cdef bint _speaks_for_session(self, Backend backend) except -1
     cpdef idle(self)

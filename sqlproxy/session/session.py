@@ -41,12 +41,14 @@ from sqlproxy.sql.bits import (
     WRITE,
 )
 from sqlproxy.sql.classify import classify
+from sqlproxy.sql.shape import shape_key
 from sqlproxy.topology.model import AdminState
 from sqlproxy.wire.attributes import NONE, block_length, cut_execute, with_block, without_block
 from sqlproxy.wire.constants import (
     CLIENT_QUERY_ATTRIBUTES,
     COM_QUERY,
     COM_QUIT,
+    COM_STMT_BULK_EXECUTE,
     COM_STMT_EXECUTE,
     COM_STMT_FETCH,
     ER_CONNECTION_KILLED,
@@ -84,12 +86,13 @@ class Session(Owner):
         self.client = client
         self.number = number
         self.login = login
+        self.user = login.credentials.username
         self.state = SessionState(login.database, service.config.max_session_history, multibyte, service.generations)
         self.backends: dict[str, Backend] = {}
         self.busy = False
         self.waiting = ""  # what a slow path waits for
         self.started = time()
-        self.active_at = monotonic()
+        self.active_at = monotonic()  # when the command at hand came; or, if there is none, the last one ended
         self.statements = 0
         self.deadline = 0.0  # loop time until which the command at hand may wait; 0.0: nothing waited yet
         self.avoid = (-1, "")  # snapshot and server that failed the command at hand
@@ -103,6 +106,7 @@ class Session(Owner):
         self._executing: PreparedStatement | None = None
         self._forwarded = False
         self._sent = 0  # tick of the service at which the statement at hand was sent
+        self._size = 0  # bytes of the reply so far
         self._held = b""  # the beginning of a reply not yet known to be fit for the client
         self._loss: tuple[Outcome, str] | None = None  # what the next statement has to be told
         self.log = TransactionLog(service.config.transaction_replay_max_size)
@@ -133,6 +137,7 @@ class Session(Owner):
         self._command = command
         self.deadline = 0.0
         self._conflicts = self._losses = 0
+        self.active_at = monotonic()
         self.statements += 1
         self.service.stats.statements += 1
         code = command[HEADER]
@@ -235,6 +240,7 @@ class Session(Owner):
         self._kind = kind
         self._forwarded = False
         self._sent = self.service.ticks
+        self._size = 0
         if mask & WRITE:
             backend.stats.writes += 1
             if mask & UNKNOWN:
@@ -265,6 +271,7 @@ class Session(Owner):
         if backend is not self._current:
             return
         tracker = backend.tracker
+        self._size += len(chunk)
         if not self._forwarded:
             if self._held:
                 chunk = self._held + chunk
@@ -302,11 +309,47 @@ class Session(Owner):
             if tracker.changed:
                 self._take_report(backend, statement.payload if statement is not None else payload_of(self._command))
             backend.applied = state.history.position
+        self._account(backend, statement, failed)
         self._doubtful = failed and state.transaction != "" and (self._doubtful or failure.may_commit(self._mask))
         if self._recording:
             self._record(backend, statement, long_data)
         self._current = None
         self.idle()
+
+    def _account(self, backend: Backend, statement: PreparedStatement | None, failed: bool) -> None:
+        """Count the statement at hand, run by ``backend``, and how long it took the client to get its whole reply."""
+        tracker = backend.tracker
+        now = monotonic()
+        seconds = now - self.active_at
+        if self._mask & WRITE:
+            backend.stats.write_times.add(seconds)
+        else:
+            backend.stats.read_times.add(seconds)
+        self._count(backend.server, statement, seconds, tracker.rows + tracker.affected, failed, now)
+        if seconds >= self.service.slow_after:
+            self.service.statement_log.slow(self, backend.server, statement, seconds)
+        if failed and self.service.config.error_log:
+            self.service.statement_log.answered(self, backend.server, statement, tracker.error)
+
+    def _count(
+        self, server: str, statement: PreparedStatement | None, seconds: float, rows: int, failed: bool, now: float
+    ) -> None:
+        text = self._command
+        mode = self.state.mode
+        start = HEADER + 1
+        if statement is not None:
+            text = statement.payload
+            start = 1
+            if not statement.key:
+                statement.key = shape_key(text, start, mode)
+            key = statement.key
+        elif text[HEADER] == COM_QUERY:
+            key = shape_key(text, start, mode)
+        else:
+            return
+        known = not self._mask & UNKNOWN
+        digests = self.service.digests
+        digests.note(key, text, start, mode, self.user, server, known, seconds, rows, self._size, failed, now)
 
     def _speaks_for_session(self, backend: Backend) -> bool:
         """False for the server of an open cursor when the session has gone on elsewhere."""
@@ -548,8 +591,23 @@ class Session(Owner):
         self.idle()
 
     def _fail(self, error: SqlproxyError) -> None:
-        log.info("session %d: %s", self.number, error.message)
+        statement = self._prepared_at_hand()
+        now = monotonic()
+        self._size = 0
+        self._count("", statement, now - self.active_at, 0, True, now)
+        self.service.statement_log.refused(self, statement, error)
         self.client.send_error(self._command, error)
+
+    @property
+    def command_at_hand(self) -> bytes:
+        """What the client sent last, headers included."""
+        return self._command
+
+    def _prepared_at_hand(self) -> PreparedStatement | None:
+        """The prepared statement that the command at hand executes."""
+        if self._command[HEADER] in (COM_STMT_EXECUTE, COM_STMT_BULK_EXECUTE):
+            return self.state.statements.get(statement_id(self._command))
+        return None
 
     def take_loss(self) -> tuple[Outcome, str] | None:
         """What was lost since the last statement; asked once, by the next one."""
@@ -683,6 +741,9 @@ class Session(Owner):
 
     def note(self, backend: Backend, mask: int, failed: bool) -> None:
         """Take in a statement whose reply was collected instead of streamed."""
+        self._mask = mask
+        self._size = 0
+        self._account(backend, self._prepared_at_hand(), failed)
         self.state.completed(backend.server, mask, backend.tracker.status, failed, payload_of(self._command))
         backend.applied = self.state.history.position
 
@@ -745,6 +806,7 @@ class Session(Owner):
         for backend in tuple(self.backends.values()):
             self._drop(backend)
         self.login = login
+        self.user = login.credentials.username
         service = self.service
         self.state = SessionState(login.database, service.config.max_session_history, multibyte, service.generations)
         self.log.clear()

@@ -1,6 +1,13 @@
 from sqlproxy.routing.base cimport Load
 
-cdef class ServerStats(Load):
+from sqlproxy.session.histogram cimport Histogram
+
+cdef class Durations(Load):
+    cdef public Histogram read_times
+    cdef public Histogram write_times
+    cdef public Histogram connects
+
+cdef class ServerStats(Durations):
     cdef public long long connections
     cdef public long long connections_total
     cdef public long long pooled

@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlproxy.routing.base import Load
+from sqlproxy.session.histogram import Histogram, State
 
 
-class ServerStats(Load):
+class Durations(Load):
+    """How long things took with one server: statements from the client's last byte to the reply's, connecting."""
+
+    __slots__ = ("connects", "read_times", "write_times")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_times = Histogram()
+        self.write_times = Histogram()
+        self.connects = Histogram()
+
+    def histograms(self) -> dict[str, Histogram]:
+        """Kind to histogram: statements that read, statements that write, and connecting."""
+        return {"read": self.read_times, "write": self.write_times, "connect": self.connects}
+
+    def durations(self) -> dict[str, State]:
+        """The same for another process."""
+        return {kind: histogram.state() for kind, histogram in self.histograms().items()}
+
+    def add_durations(self, durations: Mapping[str, State]) -> None:
+        """Add another's ``durations``."""
+        for kind, histogram in self.histograms().items():
+            if kind in durations:
+                histogram.merge(durations[kind])
+
+
+class ServerStats(Durations):
     """What one service set in motion on one server.
 
     ``operations`` is the number of statements the server is working on now; reads are balanced by it.
@@ -50,6 +79,9 @@ class ServiceStats:
     __slots__ = (
         "client_errors",
         "conflicts_retried",
+        "faults_client",
+        "faults_proxy",
+        "faults_server",
         "hints_ignored",
         "logins_failed",
         "outcomes_decided",
@@ -82,6 +114,9 @@ class ServiceStats:
         self.replay_mismatches = 0
         self.conflicts_retried = 0  # statements and transactions run again after error 1213
         self.hints_ignored = 0
+        self.faults_client = 0  # errors the proxy answered itself, by whose fault they are
+        self.faults_proxy = 0
+        self.faults_server = 0
         self.unexplained_changes = 0  # of session state, reported by servers
 
     def as_dict(self) -> dict[str, int]:

@@ -12,6 +12,7 @@ cdef class ResponseTracker:
     cdef public int error
     cdef public int first
     cdef public Py_ssize_t rows
+    cdef public long long affected
     cdef public unsigned int statement_id
     cdef public int columns
     cdef public int parameters

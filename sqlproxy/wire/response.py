@@ -55,6 +55,7 @@ _DONE: Final = 6
 _UPLOAD: Final = 7
 
 _HEAD: Final = 23  # bytes of an OK packet that hold all up to its warnings, at most
+_MOST: Final = 1 << 40  # affected rows that are believed
 _OK_LENGTH: Final = 7  # of an OK packet at least; an EOF packet has 5
 _PROGRESS: Final = 0xFFFF  # the code of an ERR packet in which MariaDB reports progress; the reply goes on
 
@@ -69,8 +70,9 @@ class ResponseTracker:
     """One per backend connection; ``begin`` for each command, then ``feed`` until it says the reply has ended.
 
     After that: ``status`` the last status flags seen, ``error`` the code of an ERR packet that ended the reply or 0,
-    ``first`` the first byte of the reply, ``rows`` the number of packets counted as rows; for PREPARE also
-    ``statement_id``, ``columns`` and ``parameters``. ``upload`` is True while the server waits for a local file.
+    ``first`` the first byte of the reply, ``rows`` the number of packets counted as rows, ``affected`` the affected
+    rows of all OK packets; for PREPARE also ``statement_id``, ``columns`` and ``parameters``. ``upload`` is True while
+    the server waits for a local file.
 
     ``checksum``, when set to a hash object after ``begin``, is fed with everything in the reply that another server
     would answer alike: definitions, rows, errors, affected rows and insert ids, but no status flags or warning counts.
@@ -89,6 +91,7 @@ class ResponseTracker:
         self.error = 0
         self.first = -1
         self.rows = 0
+        self.affected = 0
         self.statement_id = 0
         self.columns = 0
         self.parameters = 0
@@ -120,6 +123,7 @@ class ResponseTracker:
         self.error = 0
         self.first = -1
         self.rows = 0
+        self.affected = 0
         self.upload = False
         self.checksum = None
         if self.changed:
@@ -380,6 +384,8 @@ class ResponseTracker:
         if size - start < needed:
             return False
         pos = self._after_lenenc(chunk, start + 1, start + length)
+        if chunk[start] == 0:
+            self.affected += chunk[start + 1] if pos == start + 2 else min(read_lenenc(chunk, start + 1)[0], _MOST)
         pos = self._after_lenenc(chunk, pos, start + length)
         if pos + 2 > start + length:
             raise ServerProtocolError("the server sent an OK packet without status flags")

@@ -12,6 +12,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from sqlproxy.admin.http import AdminServer
 from sqlproxy.config import AdminConfig, Settings, validate
 from sqlproxy.errors import ConfigError, SqlproxyError
+from sqlproxy.pace import Pace
+from sqlproxy.session.digests import Figures
 from sqlproxy.session.stats import ServerStats, ServiceStats
 from sqlproxy.topology.model import AdminState, Role, ServerView, Snapshot
 from sqlproxy.topology.publisher import Publisher
@@ -43,6 +45,8 @@ class Runtime:
         self.started_at = time.time()
         self.services = [Service("app", server_stats={name: ServerStats() for name in ("n1", "n2")})]
         self.rows: list[dict[str, object]] = []
+        self.pace = Pace()
+        self.figures: list[Figures] = []
         self.account_rows: list[dict[str, object]] = []
         self.asked: list[object] = []
         self.refusal: SqlproxyError | None = None
@@ -54,6 +58,12 @@ class Runtime:
 
     async def sessions(self) -> list[dict[str, object]]:
         return self.rows
+
+    async def digests(self) -> list[Figures]:
+        return self.figures
+
+    async def clear_digests(self) -> None:
+        self.figures = []
 
     def set_server_state(self, name: str, state: AdminState) -> None:
         if name not in {server.name for server in self.settings.servers}:

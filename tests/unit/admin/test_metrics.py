@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sqlproxy.admin.metrics import Metrics
@@ -16,6 +17,11 @@ def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
     """Name and label values (service, server, then the others) → value, as a Prometheus server reads them."""
     families = text_string_to_metric_families(metrics.text().decode())
     return {(s.name, *_values(s.labels)): s.value for family in families for s in family.samples}
+
+
+def sorted_labels(text: str) -> str:
+    """The exposition with the labels of each line in order."""
+    return re.sub(r"\{(.*?)\}", lambda match: "{" + ",".join(sorted(match[1].split(","))) + "}", text)
 
 
 def _values(labels: dict[str, str]) -> list[str]:
@@ -94,3 +100,25 @@ def test_every_metric_is_ours_or_the_processs_and_explained(runtime: Runtime) ->
         assert name.startswith(("sqlproxy_", "process_"))
         assert len(helps[name]) > 10
         assert name.endswith("_total") == (kind == "counter")
+
+
+def test_durations_are_histograms_with_their_sums(runtime: Runtime) -> None:
+    stats = runtime.services[0].server_stats["n1"]
+    for seconds in (0.0002, 0.003, 0.003, 100.0):
+        stats.read_times.add(seconds)
+    stats.connects.add(0.01)
+    text = sorted_labels(Metrics(runtime).text().decode())
+    for bound, count in (("0.000125", 0), ("0.00025", 1), ("0.002", 1), ("0.004", 3), ("32.768", 3), ("+Inf", 4)):
+        line = f'_bucket{{kind="read",le="{bound}",server="n1",service="app"}} {count}.0'
+        assert f"sqlproxy_server_statement_seconds{line}" in text
+    found = samples(Metrics(runtime))
+    assert found["sqlproxy_server_statement_seconds_count", "app", "n1", "read"] == 4
+    assert found["sqlproxy_server_statement_seconds_sum", "app", "n1", "read"] == pytest.approx(100.0062)
+    assert found["sqlproxy_server_connect_seconds_count", "app", "n1"] == 1
+
+
+def test_errors_are_told_apart_by_fault(runtime: Runtime) -> None:
+    runtime.services[0].stats.faults_proxy = 3
+    found = samples(Metrics(runtime))
+    assert found["sqlproxy_service_errors_total", "app", "proxy"] == 3
+    assert found["sqlproxy_service_errors_total", "app", "client"] == 0
