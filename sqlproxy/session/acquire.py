@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlproxy.errors import NoServerAvailable, ServerError, ServerLost, SqlproxyError
 from sqlproxy.routing.base import Decision
-from sqlproxy.routing.causal import PREAMBLE, needs_sync
+from sqlproxy.routing.causal import PREAMBLE, PREAMBLE_TO_ASK, needs_sync
 from sqlproxy.routing.hints import Hint, redirect
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.connect import Login, connect
@@ -16,7 +16,7 @@ from sqlproxy.session.failure import Outcome, is_evidence, only_rolls_back
 from sqlproxy.session.pool import Pool, reuse
 from sqlproxy.session.service import restricted
 from sqlproxy.session.transaction import leaves
-from sqlproxy.sql.bits import MULTI, WRITE
+from sqlproxy.sql.bits import LAST, MULTI, WRITE
 from sqlproxy.wire.constants import (
     COM_QUERY,
     ER_CON_COUNT_ERROR,
@@ -61,7 +61,7 @@ async def acquire(session: Session, mask: int, position: int | None = None, hint
         if not refused:
             try:
                 backend = await backend_for(session, decision.server)
-                await _make_current(session, backend, position)
+                await _make_current(session, backend, position, mask)
             except ServerLost as error:
                 failed.add(decision.server, error.message)
                 continue
@@ -98,7 +98,7 @@ class _Failed:
             self._number = snapshot.number
         if self._names:
             snapshot = restricted(snapshot, frozenset(service.servers) - self._names)
-        context = self._session.state.context
+        context = self._session.state.context_for(mask)
         decision = self._router.route(mask, context, snapshot, service.server_stats)
         if self._hint is None:
             return decision
@@ -235,7 +235,7 @@ async def _opened(pool: Pool, login: Login, timeout: float) -> Backend:
         return await connect(pool.server, pool.stats, login, timeout)
 
 
-async def _make_current(session: Session, backend: Backend, position: int | None) -> None:
+async def _make_current(session: Session, backend: Backend, position: int | None, mask: int) -> None:
     """Replay what the backend has missed and let its server catch up. Raises ServerLost when it cannot."""
     state = session.state
     limit = session.service.config.connect_timeout
@@ -259,7 +259,7 @@ async def _make_current(session: Session, backend: Backend, position: int | None
     differs = (backend.tracker.status ^ state.status) & SERVER_STATUS_AUTOCOMMIT
     if differs and position is None and not state.in_transaction:
         await _align_autocommit(backend, state.status, limit)
-    await _catch_up(session, backend)
+    await _catch_up(session, backend, mask)
     if state.next_transaction and backend.server != state.context.last:
         await backend.call(state.next_transaction, QUERY, limit)
 
@@ -277,7 +277,7 @@ def refuse_evidence(backend: Backend, error: ServerError) -> None:
         raise ServerLost(f"server {backend.server}: {error.message}") from None
 
 
-async def _catch_up(session: Session, backend: Backend) -> None:
+async def _catch_up(session: Session, backend: Backend, mask: int) -> None:
     state, service = session.state, session.service
     written = state.written
     must = not state.in_transaction and needs_sync(
@@ -291,7 +291,8 @@ async def _catch_up(session: Session, backend: Backend) -> None:
         return
     try:
         async with service.while_usable(backend.server):  # a server that stops applying leaves use, and never answers
-            await backend.call(bytes((COM_QUERY,)) + PREAMBLE, QUERY, service.config.causal_reads_timeout)
+            preamble = bytes((COM_QUERY,)) + (PREAMBLE_TO_ASK if mask & LAST else PREAMBLE)
+            await backend.call(preamble, QUERY, service.config.causal_reads_timeout)
     except ServerError as error:
         raise ServerLost(f"server {backend.server} has not applied this session's writes: {error.message}") from None
     backend.synced = written

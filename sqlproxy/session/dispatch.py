@@ -13,6 +13,7 @@ from sqlproxy.session.acquire import LossTold, acquire
 from sqlproxy.sql.bits import (
     EXECUTE_TEXT,
     KILL,
+    LAST,
     LITERAL_ONLY,
     READ,
     SESSION,
@@ -115,6 +116,12 @@ def _forward(mask: int, kind: int) -> Callable[[Session, bytes], Awaitable[None]
     return forward
 
 
+async def _ping(session: Session, command: bytes) -> None:
+    """To the server used last, whose warnings may be asked for afterwards."""
+    mask = LAST if session.state.last else READ
+    session.stream(await acquire(session, mask), command, SINGLE, mask)
+
+
 async def _reset_connection(session: Session, command: bytes) -> None:
     """Every backend is reset; one that cannot be is dropped."""
     session.take_loss()
@@ -147,7 +154,7 @@ _HANDLERS: Final[dict[int, Callable[[Session, bytes], Awaitable[None]]]] = {
     c.COM_QUERY: _query,
     c.COM_INIT_DB: _forward(SESSION | USE_DB | LITERAL_ONLY, SINGLE),
     c.COM_SET_OPTION: _forward(SESSION | LITERAL_ONLY, SINGLE),
-    c.COM_PING: _forward(READ, SINGLE),
+    c.COM_PING: _ping,
     c.COM_STATISTICS: _forward(READ, TEXT),
     c.COM_FIELD_LIST: _forward(READ, ROWS),
     c.COM_PROCESS_INFO: _forward(WRITE, QUERY),

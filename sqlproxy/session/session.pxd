@@ -14,7 +14,7 @@ from sqlproxy.session.stats cimport ServerStats
 from sqlproxy.sql.shape cimport shape_key
 from sqlproxy.wire.response cimport ResponseTracker
 
-cdef unsigned long long _LEAVES, _OPENS, _SLOW, READ, TARGETS, UNKNOWN, WRITE
+cdef unsigned long long _FINDS_NOTHING, FOUND_ROWS, LAST, SHOW, _LEAVES, _OPENS, _SLOW, READ, TARGETS, UNKNOWN, WRITE
 cdef int COM_QUERY, COM_QUIT, COM_STMT_EXECUTE, SERVER_STATUS_AUTOCOMMIT, SERVER_STATUS_CURSOR_EXISTS
 cdef Py_ssize_t HEADER, MAX_PAYLOAD, _NO_BLOCK
 cdef int QUERY

@@ -30,12 +30,17 @@ from sqlproxy.sql.bits import (
     BEGIN_READ_ONLY,
     CALL,
     COMMIT,
+    DDL,
     EXECUTE_TEXT,
+    EXPLAIN,
+    FOUND_ROWS,
     HINT,
     KILL,
+    LAST,
     MODE_SERVERS,
     MULTI,
     READ,
+    SHOW,
     TARGETS,
     UNKNOWN,
     WRITE,
@@ -72,6 +77,7 @@ T = TypeVar("T")
 
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
 _PROGRESS: Final = b"\xff\xff\xff"  # begins MariaDB's report on a long statement, which its reply follows
+_FINDS_NOTHING: Final = EXPLAIN | DDL  # results that leave FOUND_ROWS() alone
 _NO_BLOCK: Final = len(NONE)
 _RERUNS: Final = 2  # times a read whose server was lost is run again: more than one server has to fail in that time
 _LEAVES: Final = GOES_ON | MULTI  # in a transaction elsewhere than on the primary, these are looked at closely
@@ -206,7 +212,8 @@ class Session(Owner):
         elif state.transaction and not state.pins:
             server = state.transaction  # what any router decides on, without a decision made for it
         else:
-            server = service.routing.route(mask, state.context, service.snapshot, service.server_stats).server
+            context = state.context_for(mask) if mask & FOUND_ROWS else state.context
+            server = service.routing.route(mask, context, service.snapshot, service.server_stats).server
         backend = self.backends.get(server)
         if backend is None or backend.applied != state.history.position:
             return None
@@ -310,6 +317,8 @@ class Session(Owner):
                 self._take_report(backend, statement.payload if statement is not None else payload_of(self._command))
             backend.applied = state.history.position
         self._account(backend, statement, failed)
+        if backend.server != state.found and tracker.first > 0 and not failed:
+            self._note_found(backend.server)
         self._doubtful = failed and state.transaction != "" and (self._doubtful or failure.may_commit(self._mask))
         if self._recording:
             self._record(backend, statement, long_data)
@@ -350,6 +359,14 @@ class Session(Owner):
         known = not self._mask & UNKNOWN
         digests = self.service.digests
         digests.note(key, text, start, mode, self.user, server, known, seconds, rows, self._size, failed, now)
+
+    def _note_found(self, server: str) -> None:
+        """A result set was answered: if it was a SELECT's, or a SHOW's but for warnings, FOUND_ROWS() is about it."""
+        mask = self._mask
+        asks = mask & LAST and mask & SHOW
+        finds = not mask & _FINDS_NOTHING or mask & SHOW  # DESCRIBE of a table is a SHOW
+        if finds and not asks and (self._kind == QUERY or self._kind == CURSOR):
+            self.state.found = server
 
     def _speaks_for_session(self, backend: Backend) -> bool:
         """False for the server of an open cursor when the session has gone on elsewhere."""

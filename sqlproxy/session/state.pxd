@@ -11,6 +11,7 @@ cdef class SessionState:
     cdef public bint free
     cdef public str transaction
     cdef public str last
+    cdef public str found
     cdef public int mode
     cdef public int status
     cdef public bint begun

@@ -6,6 +6,7 @@ what is open; the classification only explains what they cannot say.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
@@ -20,6 +21,7 @@ from sqlproxy.sql.bits import (
     DEALLOCATE_TEXT,
     DROP_TEMP,
     EXECUTE_TEXT,
+    FOUND_ROWS,
     HANDLER,
     LITERAL_ONLY,
     LOCK_TABLES,
@@ -115,6 +117,7 @@ class SessionState:
         self.free = True  # nothing in ``context`` ties the next read to a server; this and the next two repeat it
         self.transaction = ""
         self.last = ""
+        self.found = ""  # the server with the newest SELECT, which FOUND_ROWS() asks about
         self.mode = servers | (MODE_MULTIBYTE if multibyte else 0)
         self.begun = False  # a server has said what its sessions begin with
         self.status = SERVER_STATUS_AUTOCOMMIT  # the telling bits of the newest status flags
@@ -186,6 +189,17 @@ class SessionState:
             self.history.append(("database",), bytes((COM_INIT_DB,)) + database, True)
         self.database = database
 
+    def context_for(self, mask: int) -> RouteContext:
+        """What routing looks at for a statement: FOUND_ROWS() is asked where the newest SELECT was."""
+        if mask & FOUND_ROWS and self.found and not self.transaction:
+            return replace(self.context, last=self.found)
+        return self.context
+
+    def answered_by(self, server: str) -> None:
+        """A server has answered, and left the session as it was; it is the one asked about warnings now."""
+        if server != self.last:
+            self._refresh(server)
+
     def needs(self, mask: int, status: int, server: str) -> bool:
         """Whether ``completed`` has anything to do; the data path asks first."""
         return bool(
@@ -218,6 +232,7 @@ class SessionState:
 
     def resume_transaction(self, server: str) -> None:
         """The lost transaction is open again, there."""
+        self.found = server
         self.status |= SERVER_STATUS_IN_TRANS
         self._refresh(server)
 

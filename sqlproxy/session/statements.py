@@ -49,8 +49,12 @@ async def prepare(session: Session, command: bytes) -> None:
         try:
             reply = await _prepare_on(backend, payload, session.service.config.failover_timeout)
             break
+        except ServerError:
+            state.answered_by(backend.server)
+            raise
         except ServerLost as error:
             _go_elsewhere(session, backend.server, error)  # acquire says what became of a transaction or a pin
+    state.answered_by(backend.server)
     state.last_statement += 1
     number = state.last_prepared = state.last_statement
     tracker = backend.tracker

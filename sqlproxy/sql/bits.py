@@ -73,6 +73,7 @@ HINT: Final = 1 << 41  # a comment mentions maxscale or sqlproxy
 UNSAFE_FUNCTION: Final = 1 << 42  # a function that is not a known read-only built-in
 UNKNOWN: Final = 1 << 43  # not understood, therefore WRITE
 EMPTY: Final = 1 << 44  # nothing but comments and whitespace
+FOUND_ROWS: Final = 1 << 45  # reads FOUND_ROWS(), which a server keeps from its newest SELECT on
 
 NAMES: Final = {
     value: name

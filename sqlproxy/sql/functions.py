@@ -14,6 +14,7 @@ is taken for the built-in one: POINT(1), EXTRACT(YEAR FROM JSON_TABLE(1)).
 from typing import Final
 
 from sqlproxy.sql.bits import (
+    FOUND_ROWS,
     LAST,
     LAST_INSERT_ID,
     RELEASE_LOCK,
@@ -107,7 +108,7 @@ READ_ONLY: Final = frozenset(_ALL.split())
 # Built-in functions with a meaning for routing, as the bits a call adds. Plain WRITE: the answer depends on the
 # connection or the server it is asked on, so it stays the same on the primary.
 SPECIAL: Final = {
-    "found_rows": LAST,
+    "found_rows": LAST | FOUND_ROWS,
     "row_count": LAST,
     "last_insert_id": WRITE | LAST_INSERT_ID,
     "get_lock": WRITE | USER_LOCK,

@@ -1,7 +1,7 @@
 cimport cython
 from sqlproxy.sql.assignments cimport Assignments
 
-cdef unsigned long long BEGIN, BEGIN_READ_ONLY, DDL, DEALLOCATE_TEXT, DROP_TEMP, EMPTY, HINT, LAST
+cdef unsigned long long BEGIN, BEGIN_READ_ONLY, DDL, DEALLOCATE_TEXT, DROP_TEMP, EMPTY, HINT, LAST, SHOW
 cdef unsigned long long LITERAL_ONLY, LOAD_LOCAL, LOCK_TABLES, MULTI, READ, SAVEPOINT, SESSION, TARGETS, TEMP_TABLE
 cdef unsigned long long UNKNOWN, UNLOCK_TABLES, USERVAR_WRITE, WRITE
 cdef int BAD, EQUAL, LEFT, SEMICOLON, WORD

@@ -22,6 +22,7 @@ from sqlproxy.sql.bits import (
     READ,
     SAVEPOINT,
     SESSION,
+    SHOW,
     TARGETS,
     TEMP_TABLE,
     UNKNOWN,
@@ -259,6 +260,7 @@ class Statement(Assignments):
         if kind == WORD and IS_CHANGE[self.word]:
             self.mask |= WRITE
             return self._form(STATEMENT_FORMS[self.word])
+        self.mask |= SHOW
         return self._end(kind)
 
     def _begin(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 import pymysql
@@ -16,6 +17,8 @@ STATIC = '[monitor]\ntopology = "static"\nuser = "monitor"\npassword = "monitor"
 READ = "SELECT COUNT(*) FROM asked"
 INSERT = "INSERT INTO asked (v) VALUES ('a'), ('b')"
 BAD_READ = "SELECT CAST('x' AS INT), 1 / 0"
+CALC = "SELECT SQL_CALC_FOUND_ROWS table_name FROM information_schema.tables LIMIT 2"
+PING = "COM_PING"
 STORY = [
     # the insert id
     ["SELECT LAST_INSERT_ID()", READ, "SELECT LAST_INSERT_ID()"],
@@ -59,6 +62,41 @@ STORY = [
     ["SHOW TABLES LIKE 'asked'", "SELECT FOUND_ROWS()"],
     [INSERT, "SELECT v FROM asked", "SELECT FOUND_ROWS(), ROW_COUNT()"],
     ["BEGIN", INSERT, "SELECT v FROM asked", "SELECT FOUND_ROWS()", "COMMIT"],
+    [CALC, INSERT, "SELECT FOUND_ROWS()", "SELECT FOUND_ROWS()"],
+    [CALC, "UPDATE asked SET v = 'x'", "SHOW WARNINGS", "SELECT FOUND_ROWS()", "SELECT ROW_COUNT()"],
+    [CALC, "BEGIN", INSERT, "COMMIT", "SET @x = 1", "SELECT FOUND_ROWS()"],
+    [CALC, INSERT, "SELECT id FROM asked FOR UPDATE", "SELECT FOUND_ROWS()", CALC, "SELECT FOUND_ROWS()"],
+    [CALC, INSERT, "EXPLAIN SELECT 1", "SELECT FOUND_ROWS()", "SELECT nothing FROM asked", "SELECT FOUND_ROWS()"],
+    [CALC, INSERT, "ANALYZE TABLE asked", "SELECT FOUND_ROWS()"],
+]
+PIECES = [
+    READ,
+    INSERT,
+    f"{BAD_READ}; SHOW WARNINGS",
+    CALC,
+    "SELECT v FROM asked LIMIT 1",
+    "SELECT v FROM asked LIMIT 1 FOR UPDATE",
+    "SELECT nothing FROM asked",
+    "UPDATE asked SET v = 'c' WHERE id < 3",
+    "DELETE FROM asked ORDER BY id LIMIT 1",
+    "DROP TABLE IF EXISTS never_was; SHOW COUNT(*) WARNINGS; SELECT @@warning_count",
+    "SELECT FOUND_ROWS()",
+    "SELECT FOUND_ROWS()",
+    "SELECT ROW_COUNT()",
+    "SELECT LAST_INSERT_ID()",
+    f"{READ}; {PING}; SHOW ERRORS",
+    "SHOW TABLES LIKE 'asked'",
+    "DESCRIBE asked",
+    "EXPLAIN SELECT v FROM asked",
+    "SET @x = 5",
+    "SET SESSION sort_buffer_size = 100000",
+    "USE app",
+    "SELECT @x",
+    "BEGIN",
+    "COMMIT",
+    "ROLLBACK",
+    "DO 1",
+    PING,
 ]
 
 
@@ -73,6 +111,9 @@ def proxy(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> It
 def told(connection: Connection, sql: str) -> object:
     """All a client hears: rows, or the counts and the error of one statement."""
     with connection.cursor() as cursor:
+        if sql == PING:
+            connection.ping(reconnect=False)
+            return PING
         try:
             changed = cursor.execute(sql)
         except pymysql.err.MySQLError as error:
@@ -95,6 +136,17 @@ def test_the_last_statement_is_asked_about_as_without_the_proxy(
         ask(mariadb.port, f"CREATE OR REPLACE TABLE asked {create}")
         answers.append(heard(port, story))
     assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_sequence_is_asked_about_as_without_the_proxy(mariadb: SingleServer, proxy: Proxy, seed: int) -> None:
+    story = [READ, *"; ".join(random.Random(seed).choices(PIECES, k=24)).split("; ")]
+    answers = []
+    for port in (mariadb.port, proxy.port):
+        ask(mariadb.port, "CREATE OR REPLACE TABLE asked (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(3), parent INT)")
+        answers.append(heard(port, story))
+    for number in range(len(story)):
+        assert answers[0][number] == answers[1][number], story[max(0, number - 8) : number + 1]
 
 
 def test_these_reads_and_writes_use_two_connections(mariadb: SingleServer, proxy: Proxy) -> None:

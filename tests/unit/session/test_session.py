@@ -821,3 +821,52 @@ async def test_a_server_that_is_not_ready_to_prepare_is_passed_over(bench: MakeB
     assert packets(await client.run(command(c.COM_STMT_PREPARE, b"SELECT 1")))[0][0] == c.OK
     body = (1).to_bytes(4, "little") + b"\x00" + (1).to_bytes(4, "little")
     assert packets(await client.run(command(c.COM_STMT_EXECUTE, body)))[2][1:] == b"n1"
+
+
+# -- questions about the statement before
+
+
+@virtual
+async def test_found_rows_are_asked_where_the_newest_select_was(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    replica = await client.where("SELECT v FROM t")
+    await client.ask("INSERT INTO t VALUES (1)")
+    b.fleet[replica].log.clear()
+    assert await client.where("SELECT FOUND_ROWS()") == replica
+    assert b.fleet[replica].texts == ["SET STATEMENT wsrep_sync_wait=1 FOR EXPLAIN SELECT 1", "SELECT FOUND_ROWS()"]
+    await client.ask("INSERT INTO t VALUES (2)")
+    assert await client.where("SELECT v FROM t FOR UPDATE") == "n1"
+    assert await client.where("SELECT FOUND_ROWS()") == "n1"
+
+
+@virtual
+async def test_found_rows_of_a_lost_server_are_asked_elsewhere(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    replica = await client.where("SELECT v FROM t")
+    b.publish(**{replica: Role.DOWN})
+    assert await client.where("SELECT FOUND_ROWS()") not in ("", replica)
+
+
+@virtual
+async def test_a_ping_goes_to_the_server_used_last(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    ping = command(c.COM_PING)
+    assert is_ok(await client.run(ping))
+    assert not b.fleet["n1"].log
+    await client.ask("INSERT INTO t VALUES (1)")
+    assert is_ok(await client.run(ping))
+    assert b.fleet["n1"].log[-1] == ping[4:]
+
+
+@virtual
+async def test_a_refused_preparation_can_be_asked_about(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("INSERT INTO t VALUES (1)")
+    for server in b.fleet.servers.values():
+        server.script = lambda connection, payload: err(1146, "no t") if payload[0] == c.COM_STMT_PREPARE else None
+    assert error_in(await client.run(command(c.COM_STMT_PREPARE, b"SELECT v FROM t")))[0] == 1146
+    assert client.session.state.last != "n1"

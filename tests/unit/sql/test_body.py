@@ -122,11 +122,11 @@ OTHERS = [
     ("SELECT WSREP_LAST_WRITTEN_GTID()", "WRITE"),
     ("SELECT * FROM information_schema.PROCESSLIST", "WRITE"),
     # the last server
-    ("SELECT FOUND_ROWS()", "LAST"),
+    ("SELECT FOUND_ROWS()", "LAST FOUND_ROWS"),
     ("SELECT ROW_COUNT()", "LAST"),
     ("SELECT @@warning_count, @@error_count", "LAST"),
     ("SELECT @@session.warning_count", "LAST"),
-    ("SELECT FOUND_ROWS(), f(1)", "WRITE UNSAFE_FUNCTION"),
+    ("SELECT FOUND_ROWS(), f(1)", "WRITE UNSAFE_FUNCTION FOUND_ROWS"),
     ("SELECT SQL_CALC_FOUND_ROWS * FROM t LIMIT 1", "READ CALC_FOUND_ROWS"),
     # variables
     ("SELECT @a", "READ USERVAR_READ"),
