@@ -15,12 +15,12 @@ from sqlproxy.monitor.loop import Monitor
 from sqlproxy.pace import Pace
 from sqlproxy.reloading import Reloading
 from sqlproxy.routing.base import Load, RouteContext
-from sqlproxy.routing.hints import HintStack, redirect
+from sqlproxy.routing.explain import explained
+from sqlproxy.routing.hints import HintStack
 from sqlproxy.session.digests import Figures
 from sqlproxy.session.registry import Registry
 from sqlproxy.session.service import Service, restricted, router_for
-from sqlproxy.sql.bits import describe
-from sqlproxy.sql.classify import classify, explain
+from sqlproxy.sql.classify import classify
 from sqlproxy.sql.generations import generations_of
 from sqlproxy.topology.model import AdminState, Snapshot
 from sqlproxy.topology.publisher import Publisher
@@ -160,17 +160,16 @@ def explain_route(
         snapshot = restricted(snapshot, frozenset(config.servers))
     mode = generations_of(view.version for view in snapshot.servers if view.version)
     mask = classify(sql, 0, mode)
-    context = RouteContext(transaction=snapshot.primary or "") if in_transaction else RouteContext()
-    decision = router_for(config).route(mask, context, snapshot, loads)
-    rules = explain(sql, 0, mode)
-    hint = HintStack().take(0, mask, sql, 0, 0)
-    if hint is not None and config.router == "readwritesplit":
-        decision, ignored = redirect(hint, decision, mask, context, snapshot, loads)
-        rules.append(f"the hint ({hint}) is {f'ignored: {ignored}' if ignored else 'followed'}")
-    return {
-        "service": config.name,
-        "server": decision.server or None,
-        "reason": decision.reason,
-        "classification": describe(mask),
-        "rules": rules,
-    }
+    answer = explained(
+        router_for(config),
+        config.router == "readwritesplit",
+        mask,
+        sql,
+        mode,
+        RouteContext(transaction=snapshot.primary or "") if in_transaction else RouteContext(),
+        snapshot,
+        loads,
+        hint=HintStack().take(0, mask, sql, 0, 0),
+        primary_accepts_reads=config.primary_accepts_reads,
+    )
+    return {"service": config.name, **answer}

@@ -221,6 +221,8 @@ def explain(
     print(visible(": ".join(str(word) for word in words if word)))
     for rule in _list(answer.get("rules")):
         print(visible(f"- {rule}"))
+    for candidate in _list(answer.get("candidates")):
+        print(visible(f"  {candidate}"))
 
 
 def _explain_text(sql: bytes, in_transaction: bool) -> Mapping[str, object]:

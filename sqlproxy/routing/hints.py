@@ -29,6 +29,9 @@ _TOKEN: Final = re.compile(r"=|[^\s=]+")
 _OURS: Final = re.compile(r"\s*sqlproxy\s*:\s*(primary|replica|last|server\s*=\s*(\S+))\s*", re.IGNORECASE)
 
 
+_EXPLAIN: Final = re.compile(r"\s*sqlproxy\s*:\s*explain\s*", re.IGNORECASE)
+
+
 class Target(Enum):
     """Where a hint wants a statement to go."""
 
@@ -150,6 +153,11 @@ def comments(data: bytes, start: int, mode: int) -> Iterator[str]:
         end = lexer.pos
         if kind in (END, BAD):
             return
+
+
+def asks_to_explain(data: bytes, start: int, mode: int) -> bool:
+    """Whether a comment in ``data[start:]`` says ``sqlproxy: explain``: it shall not be run but explained."""
+    return any(_EXPLAIN.fullmatch(comment) for comment in comments(data, start, mode))
 
 
 def redirect(

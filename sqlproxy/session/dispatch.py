@@ -8,10 +8,13 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.errors import ServerLost, SqlproxyError
+from sqlproxy.routing.explain import as_rows, explained
+from sqlproxy.routing.hints import asks_to_explain
 from sqlproxy.session import exactly_once, killing, statements
 from sqlproxy.session.acquire import LossTold, acquire
 from sqlproxy.sql.bits import (
     EXECUTE_TEXT,
+    HINT,
     KILL,
     LAST,
     LITERAL_ONLY,
@@ -27,6 +30,7 @@ from sqlproxy.wire import constants as c
 from sqlproxy.wire.constants import HEADER
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.response import QUERY, ROWS, SINGLE, TEXT
+from sqlproxy.wire.result_set import text_result
 
 if TYPE_CHECKING:
     from sqlproxy.session.session import Session
@@ -90,6 +94,9 @@ async def _query(session: Session, command: bytes) -> None:
     payload = payload_of(command)
     mode = session.state.mode
     mask = classify(payload, 1, mode)
+    if mask & HINT and asks_to_explain(payload, 1, mode):
+        _explain(session, mask, payload)
+        return
     if mask & KILL and await killing.kill_statement(session, command, payload):
         return
     if mask & EXECUTE_TEXT:
@@ -102,6 +109,29 @@ async def _query(session: Session, command: bytes) -> None:
         )
         return
     session.stream(await acquire(session, mask, hint=hint), command, QUERY, mask)
+
+
+def _explain(session: Session, mask: int, payload: bytes) -> None:
+    """Answer where the statement would go from this session as it is, instead of running it."""
+    service, state, client = session.service, session.state, session.client
+    answer = explained(
+        service.make_router(),
+        service.router == "readwritesplit",
+        mask & ~HINT,
+        payload[1:],
+        state.mode,
+        state.context,
+        service.snapshot,
+        service.server_stats,
+        hint=session.hinted(mask, payload),
+        primary_accepts_reads=service.config.primary_accepts_reads,
+        pins=list(state.pins.values()),
+    )
+    deprecate_eof = bool(client.capabilities & c.CLIENT_DEPRECATE_EOF)
+    extended = bool(client.capabilities & c.MARIADB_CLIENT_EXTENDED_METADATA)
+    rows = as_rows({"service": service.name, **answer})
+    client.write(text_result(("what", "explanation"), rows, 1, state.status, deprecate_eof, extended))
+    session.idle()
 
 
 async def _execute(session: Session, command: bytes) -> None:

@@ -40,7 +40,7 @@ _REASONS = {
     bits.ROLLBACK: "it ends a transaction where that runs",
     bits.SAVEPOINT: "savepoints belong to the open transaction",
     bits.AUTOCOMMIT_UNKNOWN: "autocommit gets a value only the server can evaluate",
-    bits.HINT: "a comment names a route",
+    bits.HINT: "a comment speaks to the proxy",
 }
 _TARGET_REASONS = {
     bits.READ: "reads with built-in functions only: any synced server",

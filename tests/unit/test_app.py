@@ -39,6 +39,7 @@ def test_a_route_is_explained(sql: bytes, in_transaction: bool, server: str, rea
     assert (found["service"], found["server"], found["reason"]) == ("app", server, reason)
     assert found["rules"]
     assert found["classification"]
+    assert len(found["candidates"]) == 3  # type: ignore[arg-type]
 
 
 def test_a_service_of_some_servers_knows_no_others() -> None:

@@ -69,3 +69,16 @@ async def test_a_hinted_read_moves_on_when_its_server_is_lost(bench: MakeBench) 
 async def test_a_whole_connection_service_follows_no_hint(bench: MakeBench) -> None:
     client = bench(router="readconn", role="replica").client()
     assert await client.where("SELECT 1 -- maxscale route to master") != "n1"
+
+
+@virtual
+async def test_a_statement_is_explained_instead_of_run(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("BEGIN")
+    texts = packets(await client.ask("/* sqlproxy: explain */ DELETE FROM t"))
+    assert b.fleet["n1"].texts == ["BEGIN"]
+    assert texts[0] == b"\x02"
+    assert b"\x06target\x02n1" in texts
+    assert any(packet.endswith(b"the open transaction is there") for packet in texts)
+    assert is_ok(await client.ask("INSERT INTO t VALUES (1)"))

@@ -1,0 +1,63 @@
+"""Result sets of our own making: column definitions, rows of the text protocol, their end. Payloads only, no frames.
+
+Source: https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query_response_text_resultset.html and
+MariaDB's "Result Set Packets" for extended metadata.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from sqlproxy.wire import codec
+from sqlproxy.wire.constants import EOF, UTF8MB4_GENERAL_CI
+from sqlproxy.wire.packets import eof_packet, ok_packet
+
+LONGLONG: Final = 8
+DOUBLE: Final = 5
+VAR_STRING: Final = 253
+_BINARY: Final = 63  # the collation of numbers
+_NUMBER: Final = 0x8000  # NUM_FLAG
+_LONGEST: Final = 4096  # what columns are announced with, in bytes
+
+Value = str | int | float | None
+
+
+def column_definition(name: str, kind: int = VAR_STRING, table: str = "", extended: bool = False) -> bytes:
+    """A ColumnDefinition41; ``extended``: MARIADB_CLIENT_EXTENDED_METADATA was agreed."""
+    names = ("def", "", table, table, name, name)
+    start = b"".join(codec.write_lenenc_string(part.encode("utf-8", "replace")) for part in names)
+    text = kind == VAR_STRING
+    collation, flags = (UTF8MB4_GENERAL_CI, 0) if text else (_BINARY, _NUMBER)
+    fixed = struct.pack("<HIBHBxx", collation, _LONGEST if text else 22, kind, flags, 31 if kind == DOUBLE else 0)
+    return start + (b"\x00" if extended else b"") + b"\x0c" + fixed
+
+
+def text_row(values: Iterable[Value]) -> bytes:
+    """A row of the text protocol."""
+    return b"".join(b"\xfb" if value is None else codec.write_lenenc_string(shown(value)) for value in values)
+
+
+def shown(value: str | int | float) -> bytes:
+    """A value as text: whole numbers without a point."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)
+    return str(value).encode("utf-8", "replace")
+
+
+def end(status: int, deprecate_eof: bool) -> bytes:
+    """The end of the rows."""
+    return ok_packet(status, header=EOF) if deprecate_eof else eof_packet(status)
+
+
+def text_result(
+    names: Sequence[str], rows: Iterable[Sequence[Value]], seq: int, status: int, deprecate_eof: bool, extended: bool
+) -> bytes:
+    """A whole result set of text columns in frames, the first with sequence id ``seq``."""
+    payloads = [codec.write_lenenc(len(names)), *(column_definition(name, extended=extended) for name in names)]
+    if not deprecate_eof:
+        payloads.append(eof_packet(status))
+    payloads += [text_row(row) for row in rows]
+    payloads.append(end(status, deprecate_eof))
+    return b"".join(codec.packet((seq + number) & 0xFF, payload) for number, payload in enumerate(payloads))
