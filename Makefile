@@ -10,7 +10,7 @@ ALONE := $(wildcard tests/unit tests/fuzz tests/simulation)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run install dev ext check unit integration test test-deps lab bench conformance conformance-deps chaos wheel clean
+.PHONY: help run install dev ext check unit integration test test-deps lab bench conformance conformance-deps chaos wheel docs clean
 
 help:
 	@echo "make run          install into $(VENV) and start the proxy on three simulated Galera nodes, with its dashboard"
@@ -25,6 +25,7 @@ help:
 	@echo "make conformance  other people's test suites, on one server and on Galera; CONFORMANCE=--quick for less"
 	@echo "make chaos        sixty faults on a real cluster under load, about 20 minutes; CHAOS=--exactly-once with commit tokens"
 	@echo "make wheel        a wheel in dist/, with the compiled core if there is a compiler"
+	@echo "make docs         the documentation as a site in site/, with every link checked"
 	@echo "make clean        remove $(VENV) and everything built"
 
 run: install
@@ -42,7 +43,7 @@ dev: $(DEV)
 $(DEV): pyproject.toml setup.py
 	@.ci/make-venv $(PYTHON) $(VENV)
 	@echo "installing sqlproxy and its development tools into $(VENV) …"
-	@SQLPROXY_SKIP_EXT=1 $(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@SQLPROXY_SKIP_EXT=1 $(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev,docs]"
 	@touch $@
 
 ext: dev
@@ -66,7 +67,7 @@ test-deps:
 	@.ci/install-mysql
 
 # The compiler comes with the servers' packages, so they are first; the slowest tests are last.
-test: test-deps check unit integration
+test: test-deps check docs unit integration
 
 lab: install
 	@.ci/install-servers
@@ -89,6 +90,10 @@ chaos: test-deps ext
 wheel: dev
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
+docs: dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "the documentation is in site/index.html"
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info
 	find sqlproxy -name '*.so' -delete -o -name '*.c' -delete

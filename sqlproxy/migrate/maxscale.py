@@ -109,6 +109,9 @@ class _Conversion:
         self._servers[section.name] = section, table
         self._convert(section, "max_routing_connections", ServerConfig, table, "max_connections", int)
         self._convert(section, "proxy_protocol", ServerConfig, table, "proxy_protocol", values.truth)
+        self._convert(section, "persistpoolmax", ServerConfig, table, "persistpoolmax", int)
+        seconds: Convert = lambda text: values.duration(text, "s")  # noqa: E731
+        self._convert(section, "persistmaxtime", ServerConfig, table, "persistmaxtime", seconds)
         rank = section.take("rank")
         if rank is not None and rank.value.lower() == "secondary":
             self._lost(rank, "give the servers of the first choice a lower priority, and this one weight = 0")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-_POOL: Final = "a session has connections of its own; there is no multiplexing"
+_POOL: Final = "there is no multiplexing; persistpoolmax of [[servers]] keeps connections for the next sessions"
 _WATCH: Final = "servers are watched by the monitor, all the time"
 
 NEEDLESS_VARIABLES: Final = {
+    "mysql-query_digests": "digests are counted: GET /v1/digests",
     "mysql-monitor_": _WATCH,
     "mysql-shun_": "a server that comes back is used again at the next probe",
     "mysql-unshun_": "a server that comes back is used again at the next probe",
@@ -51,10 +52,9 @@ LOST_VARIABLES: Final = {
     "mysql-default_query_timeout": "set max_statement_time in the servers",
     "mysql-default_query_delay": "statements are not slowed down",
     "mysql-default_schema": "a session has the database that the client names",
-    "mysql-eventslog": "statements are not logged",
+    "mysql-eventslog": "slow_log and error_log of [[services]] write what is slow or fails",
     "mysql-auditlog": "logins that are refused are logged; audit in the servers",
     "mysql-query_cache": "results are not cached",
-    "mysql-query_digests": "see the servers' performance_schema",
     "mysql-query_processor": "statements are read, not matched",
     "mysql-multiplexing": _POOL,
     "mysql-connection_": _POOL,

@@ -1,5 +1,6 @@
 """The documentation says what the code does: every configuration key, its default, and links that lead somewhere."""
 
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -61,6 +62,15 @@ def test_documented_defaults_are_the_models(section: str) -> None:
     model = SECTIONS[section]
     for key, written in documented(section).items():
         assert same(model.model_fields[key], written), f"{section} {key}: {written}"
+
+
+def test_the_page_of_all_options_is_current() -> None:
+    spec = importlib.util.spec_from_file_location("options", ROOT / "docs" / "options.py")
+    assert spec is not None
+    assert spec.loader is not None
+    options = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(options)
+    assert options.PAGE.read_text() == options.page(), "write it again: .venv/bin/python docs/options.py"
 
 
 def test_the_example_configuration_is_valid() -> None:

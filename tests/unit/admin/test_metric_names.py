@@ -31,7 +31,7 @@ def exposed(runtime: Runtime) -> str:
 
 @pytest.mark.parametrize("name", [name for name in NAMED_BY if (ROOT / name).exists()])
 def test_metrics_named_in_files_exist(exposed: str, name: str) -> None:
-    known = set(re.findall(r"^([a-z_]+)(?:\{.*\})? ", exposed, re.MULTILINE))
+    known = set(re.findall(r"^(?:# TYPE )?([a-z_]+)(?:\{.*\})? ", exposed, re.MULTILINE))
     named = set(re.findall(r"\b((?:sqlproxy|process)_[a-z_]+[a-z])\b", (ROOT / name).read_text()))
     assert named
     assert named - known - NO_METRICS == set()

@@ -33,6 +33,7 @@ def test_the_sample_keeps_servers_roles_and_ports() -> None:
     }
     assert result.server("db2")["tls"] == {"mode": "verify_ca", "ca": "/etc/ssl/db-ca.pem"}
     assert result.server("db3")["address"] == "[fd00::13]:3306"
+    assert result.server("db3")["persistpoolmax"] == 50
     assert result.data["monitor"]["topology"] == "galera"
     assert result.data["monitor"]["available_when_donor"] is True
     assert result.service("Reads")["role"] == "replica"
@@ -46,7 +47,7 @@ def test_notes_name_the_lines_of_the_original() -> None:
     assert lost[line_of("maxscale.cnf", "disable_master_failback")].startswith(
         "disable_master_failback=true: the primary"
     )
-    assert lost[line_of("maxscale.cnf", "persistpoolmax")].startswith("persistpoolmax=50: no pool")
+    assert lost[line_of("maxscale.cnf", "module=qlafilter") - 2].startswith("[Log] module=qlafilter: slow_log")
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [("1", 1), ("7", 7), ("0", 1000), ("-1", 0), ("x", 1000)])
