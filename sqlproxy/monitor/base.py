@@ -153,8 +153,8 @@ def refusals(situation: Situation) -> tuple[str, ...]:
     found = {name: report.refusal for name, report in situation.reports.items() if report.refusal}
     if not found:
         return ()
-    names = ", ".join(server.name for server in situation.servers if server.name in found)
-    return (f"the monitor cannot look at {names}: {next(iter(found.values()))}",)
+    names = [server.name for server in situation.servers if server.name in found]
+    return (f"the monitor cannot look at {', '.join(names)}: {found[names[0]]}",)
 
 
 def is_on(value: str) -> bool:
