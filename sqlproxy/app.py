@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sqlproxy import inherited
 from sqlproxy.admin.http import AdminServer
 from sqlproxy.config import ServiceConfig, Settings
 from sqlproxy.engine import Engine
@@ -44,7 +46,8 @@ class App:
             self.publisher,
             purge_tokens=settings.exactly_once,
         )
-        self.engine = Engine(settings, self.publisher, self.monitor.probe_now, self.monitor.suspect, Registry())
+        registry = Registry(inherited.first_slot())
+        self.engine = Engine(settings, self.publisher, self.monitor.probe_now, self.monitor.suspect, registry)
         self._admin = AdminServer(self, settings.admin) if settings.admin.listen is not None else None
         self._reloading: Reloading | None = None  # once started
 
@@ -73,6 +76,19 @@ class App:
         self._reloading = Reloading(self, self._path)
         for service in self.services:
             log.info("service %s listens on %s", service.name, ", ".join(service.listen))
+
+    def listening(self) -> dict[str, list[socket.socket]]:
+        """The listening sockets by address, for a process that takes over."""
+        found = {str(address): [sock] for address, sock in self.engine.listening}
+        if self._admin is not None and self._admin.listening is not None:
+            found[str(self.settings.admin.listen)] = [self._admin.listening]
+        return found
+
+    async def retire(self, seconds: float) -> None:
+        """Another process has taken over: serve the sessions there are until they end, at most so long."""
+        if self._admin is not None:
+            await self._admin.stop()
+        await self.engine.retire(seconds)
 
     async def stop(self) -> None:
         """Accept no more, let what runs end, then stop everything."""

@@ -18,7 +18,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from sqlproxy import __version__
+from sqlproxy import __version__, inherited
 from sqlproxy.admin.client import DEFAULT_URL, AdminClient, BadUrl, Refused, Unreachable, segment
 from sqlproxy.errors import ConfigError, SqlproxyError
 from sqlproxy.lab.cli import lab
@@ -54,6 +54,7 @@ def exit_code(error: SqlproxyError) -> int:
 
 def _fail(text: str, code: int) -> NoReturn:
     print(f"sqlproxy: {visible(text)}", file=sys.stderr)
+    inherited.report(text)
     raise typer.Exit(code)
 
 
@@ -89,6 +90,7 @@ def serve(
     """Run the proxy until SIGTERM."""
     from sqlproxy.config import load
 
+    inherited.receive()
     settings = load(config)
     if workers is not None:
         settings = settings.with_workers(workers)

@@ -305,6 +305,8 @@ class Settings(BaseSettings):
 
     workers: int = Field(default=0, ge=0)
     drain_timeout: Duration = 10.0  # at a shutdown, what statements and transactions get to end
+    upgrade_timeout: Duration = 3600.0  # what sessions get to end after SIGUSR2 has put another process in charge
+    pid_file: str = ""
     servers: list[ServerConfig] = Field(min_length=1)
     monitor: MonitorConfig = MonitorConfig()
     accounts: AccountsConfig = AccountsConfig()

@@ -58,6 +58,9 @@ def new_addresses(before: Settings, after: Settings) -> dict[str, list[Address]]
     return {name: addresses for name, addresses in added.items() if addresses}
 
 
+_LOOK_EVERY = 0.1  # seconds between two looks whether sessions have ended
+
+
 class Engine:
     """Everything between the listening sockets and the servers.
 
@@ -152,6 +155,21 @@ class Engine:
         if monitor.suspect_after:
             watch = SilenceWatch(lambda: self.services, monitor.suspect_after, monitor.timeout, self._suspect)
             self._watching = asyncio.create_task(watch.run(), name="watch for silent servers")
+
+    @property
+    def listening(self) -> list[tuple[Address, socket.socket]]:
+        """All listening sockets, for whoever takes over."""
+        return [found for listener in self._listeners.values() for found in listener.listening]
+
+    async def retire(self, seconds: float) -> None:
+        """Accept no more, as another process does now, and wait for the sessions to end, at most so long."""
+        for listener in self._listeners.values():
+            listener.release()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if not self.registry.sessions and not any(listener.logins for listener in self._listeners.values()):
+                return
+            await asyncio.sleep(_LOOK_EVERY)
 
     async def _drain(self, which: Callable[[Session], bool]) -> None:
         """Close sessions as they come between transactions; what is left after a while is cut off."""

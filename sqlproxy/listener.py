@@ -11,6 +11,7 @@ import socket
 import stat
 from collections.abc import Sequence
 
+from sqlproxy import inherited
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.session import client
 from sqlproxy.session.keepalive import keep_alive
@@ -20,6 +21,7 @@ from sqlproxy.topology.model import Address
 log = logging.getLogger("sqlproxy.listener")
 
 _BACKLOG = 1024
+_AT_ONCE = 32  # clients taken before others get their turn
 _PAUSE = 0.1  # seconds to wait when the process has no file descriptor left
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -32,7 +34,8 @@ class Listener:
         self._owns_paths = True
         self._sockets: list[tuple[Address, socket.socket]] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._accepting: dict[Address, asyncio.Task[None]] = {}
+        self._logins: set[asyncio.Task[None]] = set()
+        self._accepting: set[socket.socket] = set()
 
     def open(self) -> None:
         """Bind and listen. Raises SqlproxyError naming service, address and reason."""
@@ -41,37 +44,54 @@ class Listener:
     def adopt(self, sockets: Sequence[tuple[Address, socket.socket]], owns_paths: bool = False) -> None:
         """Take over sockets that listen already; paths of unix sockets stay when they are closed, unless owned."""
         self._sockets = list(sockets)
+        for _, sock in sockets:
+            sock.setblocking(False)
         self._owns_paths = owns_paths
 
     def start(self) -> None:
         """Begin to accept."""
-        for address, sock in self._sockets:
-            self._accepting[address] = self._spawn(self._accept(sock))
-        self._spawn(keep_alive(self.service))
+        for _, sock in self._sockets:
+            self._start_accepting(sock)
+        self._spawn(keep_alive(self.service), self._tasks)
 
     async def change(self, addresses: Sequence[Address], added: Sequence[tuple[Address, socket.socket]]) -> None:
         """Listen at these addresses from now on; ``added`` are listening sockets for those that are new."""
         for address, sock in self._sockets:
             if address not in addresses:
-                task = self._accepting.pop(address)
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                self._stop_accepting(sock)
                 self._close(address, sock)
         self._sockets = [(address, sock) for address, sock in self._sockets if address in addresses]
         for address, sock in added:
             self._sockets.append((address, sock))
-            self._accepting[address] = self._spawn(self._accept(sock))
+            self._start_accepting(sock)
+
+    @property
+    def listening(self) -> list[tuple[Address, socket.socket]]:
+        """The sockets, for whoever takes over."""
+        return list(self._sockets)
+
+    @property
+    def logins(self) -> int:
+        """Logins under way."""
+        return len(self._logins)
+
+    def release(self) -> None:
+        """Accept no more, as another process does now; logins under way go on."""
+        self._owns_paths = False
+        self.close_sockets()
 
     async def stop(self) -> None:
         """Accept no more; logins under way are given up."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         self.close_sockets()
+        tasks = self._tasks | self._logins
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def close_sockets(self) -> None:
         """Close what ``open`` opened, and remove the paths of unix sockets."""
         for address, sock in self._sockets:
+            self._stop_accepting(sock)
             self._close(address, sock)
         self._sockets.clear()
 
@@ -81,25 +101,42 @@ class Listener:
             with contextlib.suppress(OSError):
                 os.unlink(address.path)
 
-    def _spawn(self, work: asyncio._CoroutineLike[None]) -> asyncio.Task[None]:
+    def _spawn(self, work: asyncio._CoroutineLike[None], tasks: set[asyncio.Task[None]]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
+    def _start_accepting(self, listening: socket.socket) -> None:
+        self._accepting.add(listening)
+        asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _stop_accepting(self, listening: socket.socket) -> None:
+        if listening in self._accepting:
+            self._accepting.discard(listening)
+            asyncio.get_running_loop().remove_reader(listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Take clients that wait."""
+        for _ in range(_AT_ONCE):
             try:
-                sock, peer = await loop.sock_accept(listening)
+                sock, peer = listening.accept()
             except OSError as error:
-                if error.errno not in _EXHAUSTED:
-                    continue
-                log.error("no client can be accepted: %s", error.strerror)
-                await asyncio.sleep(_PAUSE)
-                continue
+                if error.errno in _EXHAUSTED:
+                    self._pause(listening, error)
+                return
             sock.setblocking(False)
-            self._spawn(client.serve(self.service, sock, _tune(sock, peer)))
+            self._spawn(client.serve(self.service, sock, _tune(sock, peer)), self._logins)
+
+    def _pause(self, listening: socket.socket, error: OSError) -> None:
+        """Clients wait until there is room for them; without a pause the loop would turn for nothing else."""
+        log.error("no client can be accepted: %s", error.strerror)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listening)
+        loop.call_later(_PAUSE, self._resume, listening)
+
+    def _resume(self, listening: socket.socket) -> None:
+        if listening in self._accepting:
+            self._start_accepting(listening)
 
 
 def _tune(sock: socket.socket, peer: object) -> str:
@@ -117,7 +154,7 @@ def open_all(service: str, addresses: Sequence[Address]) -> list[tuple[Address, 
     opened: list[tuple[Address, socket.socket]] = []
     for address in addresses:
         try:
-            opened.append((address, _listen(address)))
+            opened.append((address, inherited.take(str(address)) or _listen(address)))
         except OSError as error:
             for taken, sock in opened:
                 sock.close()
@@ -135,11 +172,9 @@ def open_shared(service: str, addresses: Sequence[Address], copies: int) -> list
     sets: list[list[tuple[Address, socket.socket]]] = [[] for _ in range(copies)]
     for address in addresses:
         try:
-            first = _listen(address)
-            first.close()  # found out that nobody else has the port, which SO_REUSEPORT would hide
-            shared = [_listen(address, shared=True)]
-            for _ in range(1, copies):
-                shared.append(shared[0].dup() if address.path else _listen(address, shared=True))
+            shared = _inherit(address, copies) or _open_first(address)
+            for _ in range(len(shared), copies):
+                shared.append(_another(address, shared[0]))
             for sockets, sock in zip(sets, shared, strict=True):
                 sockets.append((address, sock))
         except OSError as error:
@@ -148,6 +183,22 @@ def open_shared(service: str, addresses: Sequence[Address], copies: int) -> list
                     sock.close()
             raise _refusal(service, address, error) from None
     return sets
+
+
+def _inherit(address: Address, most: int) -> list[socket.socket]:
+    found = [inherited.take(str(address)) for _ in range(most)]
+    return [sock for sock in found if sock is not None]
+
+
+def _open_first(address: Address) -> list[socket.socket]:
+    _listen(address).close()  # found out that nobody else has the port, which SO_REUSEPORT would hide
+    return [_listen(address, shared=True)]
+
+
+def _another(address: Address, first: socket.socket) -> socket.socket:
+    """One more for the same clients, with a queue of its own where the first one allows that."""
+    shares = not address.path and first.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+    return _listen(address, shared=True) if shares else first.dup()
 
 
 def _refusal(service: str, address: Address, error: OSError) -> SqlproxyError:

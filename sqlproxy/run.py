@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from sqlproxy import PURE_BECAUSE, systemd
+from sqlproxy import PURE_BECAUSE, inherited, systemd
 from sqlproxy.app import App
 from sqlproxy.config import Settings, validate
 from sqlproxy.errors import SqlproxyError
@@ -17,6 +18,7 @@ from sqlproxy.lab.embedded import EmbeddedCluster
 from sqlproxy.lab.galera import GaleraLab
 from sqlproxy.loops import run_loop
 from sqlproxy.supervisor import Supervisor
+from sqlproxy.upgrade import PidFile, start_successor
 
 log = logging.getLogger("sqlproxy.app")
 
@@ -33,17 +35,42 @@ async def _serve(settings: Settings, path: Path | None) -> int:
     if PURE_BECAUSE:
         log.warning("the compiled core is not used, statements cost more CPU: %s", PURE_BECAUSE)
     app: App | Supervisor = Supervisor(settings, path) if settings.workers else App(settings, path)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: _spawn(_reload(app)))
+    pid_file = PidFile(settings.pid_file)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, lambda: _spawn(_reload(app)))
+    loop.add_signal_handler(signal.SIGUSR2, lambda: None)  # while it starts
     await app.start()
     systemd.notify(systemd.READY)
     _spawn(systemd.keep_alive())
     try:
+        pid_file.write()
+        inherited.report()
+        loop.add_signal_handler(signal.SIGUSR2, lambda: _spawn(_upgrade(app, settings, stop)))
         await stop.wait()
     finally:
         log.info("stopping")
         systemd.notify(systemd.STOPPING)
         await app.stop()
+        pid_file.remove()
     return 0
+
+
+async def _upgrade(app: App | Supervisor, settings: Settings, stop: asyncio.Event) -> None:
+    """Put a new process in charge; this one ends with its last session. Nothing changes when that fails."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR2, lambda: log.info("upgrade: one is under way"))
+    log.info("upgrade: starting a new process")
+    try:
+        pid = await start_successor(app.listening())
+    except (SqlproxyError, OSError) as error:
+        log.error("upgrade: this process goes on, as the new one did not start: %s", error)
+        loop.add_signal_handler(signal.SIGUSR2, lambda: _spawn(_upgrade(app, settings, stop)))
+        return
+    systemd.notify(f"MAINPID={pid}")
+    os.environ.pop("NOTIFY_SOCKET", None)  # what becomes of this process is no news of the service
+    log.info("upgrade: process %d serves new clients, this one its sessions until they end", pid)
+    await app.retire(settings.upgrade_timeout)
+    stop.set()
 
 
 def _stop_signal() -> asyncio.Event:

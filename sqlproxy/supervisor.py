@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sqlproxy import inherited
 from sqlproxy.admin.http import AdminServer
 from sqlproxy.app import FIRST_SNAPSHOT, explain_route
 from sqlproxy.channel import Channel, ChannelClosed
@@ -80,6 +81,23 @@ class WorkerProcess:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+
+    @property
+    def listening(self) -> list[tuple[Address, socket.socket]]:
+        """Its sockets, which are open here too."""
+        return [found for listening in self._sockets.values() for found in listening]
+
+    async def retire(self, seconds: float) -> None:
+        """Have it accept no more and end with its last session, at most so long."""
+        self._stopping = True
+        self.channel.tell("retire", seconds)
+        for _, sock in self.listening:
+            sock.close()
+        self._sockets.clear()
+        if self._process is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._process.wait()
 
     async def _keep_running(self) -> None:
         while not self._stopping:
@@ -157,7 +175,8 @@ class WorkerProcess:
             name: [(address, sock.fileno()) for address, sock in listening] for name, listening in self._sockets.items()
         }
         settings = self._greeted = self._supervisor.settings
-        self.channel.tell("hello", settings, self.index, sockets, publisher.snapshot, publisher.fresh_at)
+        slot = inherited.first_slot() + self.index
+        self.channel.tell("hello", settings, slot, sockets, publisher.snapshot, publisher.fresh_at)
 
     @property
     def exit_code(self) -> int | None:
@@ -228,6 +247,22 @@ class Supervisor:
                 await asyncio.gather(*(worker.ready.wait() for worker in self._workers))
         except TimeoutError:
             raise SqlproxyError(f"not all workers have started within {_START_TIMEOUT:g}s") from None
+
+    def listening(self) -> dict[str, list[socket.socket]]:
+        """The listening sockets by address, one for each worker, for a process that takes over."""
+        found: dict[str, list[socket.socket]] = {}
+        for worker in self._workers:
+            for address, sock in worker.listening:
+                found.setdefault(str(address), []).append(sock)
+        if self._admin is not None and self._admin.listening is not None:
+            found[str(self.settings.admin.listen)] = [self._admin.listening]
+        return found
+
+    async def retire(self, seconds: float) -> None:
+        """Another process has taken over: have the workers serve their sessions until they end, at most so long."""
+        if self._admin is not None:
+            await self._admin.stop()
+        await asyncio.gather(*(worker.retire(seconds) for worker in self._workers))
 
     async def stop(self) -> None:
         """Let the workers' sessions end, then stop everything."""

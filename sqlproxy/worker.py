@@ -55,12 +55,18 @@ class Worker:
                 "commit": self._commit,
                 "discard": lambda: self._engine.discard(),
                 "stop": self._done.set,
+                "retire": self._retire,
             }
         )
 
     async def run(self, sock: socket.socket) -> int:
         """Serve until told to stop, or until the supervisor is gone."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # meant for the supervisor, which tells us
+        for number in (
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGHUP,
+            signal.SIGUSR2,
+        ):  # meant for the supervisor, which tells us
             asyncio.get_running_loop().add_signal_handler(number, lambda: None)
         sock.setblocking(False)
         await self.channel.connect(sock)
@@ -123,6 +129,11 @@ class Worker:
         """Use what was prepared."""
         await self._engine.commit()
         configure(self._engine.settings.log.format, self._engine.settings.log.level)
+
+    async def _retire(self, seconds: float) -> None:
+        """Another process has taken over."""
+        await self._engine.retire(seconds)
+        self._done.set()
 
     async def _refresh(self, reason: str) -> list[dict[str, object]] | None:
         """Read the accounts again; their rows, None when nothing was read."""

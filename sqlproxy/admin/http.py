@@ -6,15 +6,19 @@ Every error is ``{"error": sentence, "hint": what to do}``. Access rules are in 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import re
+import socket
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from aiohttp import web
 
+from sqlproxy import inherited
 from sqlproxy.admin import commands, dashboard, digests, view
 from sqlproxy.admin.access import Guard
 from sqlproxy.admin.clustercheck import clustercheck
@@ -27,8 +31,10 @@ from sqlproxy.admin.view import Runtime
 from sqlproxy.config import AdminConfig
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.pace import Pace
+from sqlproxy.topology.model import Address
 
 MAX_BODY = 1 << 20
+_BACKLOG = 128
 OVERHEAD = 0.0005  # seconds that a request costs before and after what it asks for
 EVENT_STREAM = "text/event-stream"
 
@@ -59,6 +65,7 @@ class AdminServer:
         self._handlers = _Handlers(runtime, self._guard)
         self._pace = runtime.pace
         self._runner: web.AppRunner | None = None
+        self._listening: socket.socket | None = None
 
     @property
     def url(self) -> str:
@@ -80,7 +87,8 @@ class AdminServer:
         runner = web.AppRunner(self.application(), access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            await self._site(runner).start()
+            self._listening = inherited.take(str(self._address)) or _listen(self._address)
+            await web.SockSite(runner, self._listening).start()
         except OSError as error:
             await runner.cleanup()
             reason = os.strerror(error.errno) if error.errno else str(error)
@@ -96,10 +104,10 @@ class AdminServer:
             await runner.cleanup()
         self._handlers.metrics_registry.close()
 
-    def _site(self, runner: web.AppRunner) -> web.BaseSite:
-        if self._address.path:
-            return web.UnixSite(runner, self._address.path)
-        return web.TCPSite(runner, self._address.host, self._address.port, reuse_address=True)
+    @property
+    def listening(self) -> socket.socket | None:
+        """The socket, for whoever takes over; None while it is not started."""
+        return self._listening if self._runner is not None else None
 
     def application(self) -> web.Application:
         """The aiohttp application, without a socket."""
@@ -153,6 +161,30 @@ class AdminServer:
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         return response
+
+
+def _listen(address: Address) -> socket.socket:
+    """Bind and listen; the path of a process that is gone is taken over. Raises OSError."""
+    if address.path:
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISSOCK(os.stat(address.path).st_mode):
+                os.unlink(address.path)
+        family: int = socket.AF_UNIX
+        target: Any = address.path
+    else:
+        family, _, _, _, target = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(target)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _json(data: object, status: int = 200) -> web.Response:

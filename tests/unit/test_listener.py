@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,9 +25,16 @@ class Door:
 
     def __init__(self) -> None:
         self.closed = False
+        self.answers: list[OSError | tuple[Door, str]] = []
 
     def close(self) -> None:
         self.closed = True
+
+    def accept(self) -> tuple[Door, str]:
+        answer = self.answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
 
     def setblocking(self, flag: bool) -> None:
         assert not flag
@@ -75,33 +83,34 @@ async def test_clients_are_served_on_and_errors_survived(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     served: list[str] = []
-    gone = asyncio.Event()
-    answers: list[Any] = [
+    readers: dict[Door, Callable[[], None]] = {}
+    loop = asyncio.get_running_loop()
+    door = Door()
+    door.answers = [
         ConnectionAbortedError(errno.ECONNABORTED, "aborted"),
         OSError(errno.EMFILE, "Too many open files"),
         (Door(), ""),
+        BlockingIOError(errno.EAGAIN, "nobody"),
     ]
-
-    async def accept(sock: Door) -> Any:
-        if not answers:
-            await gone.wait()
-        answer = answers.pop(0)
-        if isinstance(answer, OSError):
-            raise answer
-        return answer
 
     async def serve(service: object, sock: Door, address: str, *more: object) -> None:
         served.append(address)
 
-    door = Door()
     monkeypatch.setattr(listener, "_listen", lambda address: door)
-    monkeypatch.setattr(asyncio.get_running_loop(), "sock_accept", accept)
+    monkeypatch.setattr(loop, "add_reader", lambda sock, call, *args: readers.update({sock: lambda: call(*args)}))
+    monkeypatch.setattr(loop, "remove_reader", readers.pop)
     monkeypatch.setattr(listener.client, "serve", serve)
     found = make("127.0.0.1:4006")
     found.open()
     found.start()
+    readers[door]()
+    readers[door]()
+    assert not readers  # nobody is accepted for a while
     await asyncio.sleep(1)
+    readers[door]()
+    await asyncio.sleep(0)
     assert served == [""]
     assert "no client can be accepted: Too many open files" in caplog.text
     await found.stop()
     assert door.closed
+    assert not readers

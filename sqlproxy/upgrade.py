@@ -1,0 +1,90 @@
+"""SIGUSR2: the program is started again, with the same arguments, on the listening sockets of the one that runs.
+
+The new process gets the sockets by inheritance and says over a pair of sockets that it serves, or why it does not. Then
+the old one accepts nobody any more, serves its sessions until they end, and ends itself. docs/design/upgrade.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from sqlproxy import inherited
+from sqlproxy.errors import SqlproxyError
+
+log = logging.getLogger("sqlproxy.upgrade")
+
+_START_TIMEOUT: Final = 30.0  # seconds the new process gets
+_ON_STDERR: Final = "its own words are on standard error"
+
+
+async def start_successor(listening: Mapping[str, Sequence[socket.socket]]) -> int:
+    """Start the new process and wait until it serves; its id. Raises SqlproxyError with the reason when it does not."""
+    here, there = socket.socketpair()
+    numbers = {address: [sock.fileno() for sock in sockets] for address, sockets in listening.items()}
+    message = {"generation": inherited.generation() + 1, "sockets": numbers}
+    with here:
+        with there:
+            here.sendall(json.dumps(message).encode() + b"\n")
+            process = _start(there, [number for found in numbers.values() for number in found])
+        answer = await _answer(here)
+    if answer == inherited.SERVES:
+        return process.pid
+    process.kill()
+    code = await asyncio.to_thread(process.wait)
+    raise SqlproxyError(answer.decode(errors="replace") or f"it ended with exit code {code}; {_ON_STDERR}")
+
+
+def _start(there: socket.socket, listening: Sequence[int]) -> subprocess.Popen[bytes]:
+    """This program anew. Not by the event loop, which would end it along with itself."""
+    environment = {**os.environ, inherited.ENVIRONMENT: str(there.fileno())}
+    environment.pop("WATCHDOG_PID", None)  # systemd watches the new process from now on
+    command = [sys.executable, *sys.orig_argv[1:]]
+    return subprocess.Popen(command, pass_fds=[there.fileno(), *listening], env=environment)
+
+
+async def _answer(connection: socket.socket) -> bytes:
+    """What the new process says; words of our own when that takes too long."""
+    connection.setblocking(False)
+    loop = asyncio.get_running_loop()
+    said = b""
+    try:
+        async with asyncio.timeout(_START_TIMEOUT):
+            while said != inherited.SERVES and (part := await loop.sock_recv(connection, 65536)):
+                said += part
+    except TimeoutError:
+        return f"it does not serve after {_START_TIMEOUT:g}s".encode()
+    return said
+
+
+class PidFile:
+    """The file with the process id, "" for none: whoever serves writes it, and takes it away if it still names him."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path) if path else None
+
+    def write(self) -> None:
+        """Raises SqlproxyError when the file cannot be written."""
+        if self._path is None:
+            return
+        partial = self._path.with_name(f"{self._path.name}.new")
+        try:
+            partial.write_text(f"{os.getpid()}\n")
+            partial.replace(self._path)
+        except OSError as error:
+            raise SqlproxyError(f"pid_file: {self._path} cannot be written: {error.strerror}") from None
+
+    def remove(self) -> None:
+        """See the class."""
+        with suppress(OSError, ValueError):
+            if self._path is not None and int(self._path.read_text()) == os.getpid():
+                self._path.unlink()
