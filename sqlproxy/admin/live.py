@@ -10,15 +10,17 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Awaitable, Callable
 
-from sqlproxy.admin import view
+from sqlproxy.admin import digests, view
 from sqlproxy.admin.history import FIELDS, SAMPLE_SECONDS, History
 from sqlproxy.admin.view import Row, Runtime
 
 MAX_WATCHERS = 64
 FRAME_SECONDS = 1.0
 MAX_SESSIONS = 100
-SESSIONS_SHARE = 0.01  # of the time, at most, goes into listing sessions for those who watch
+MAX_DIGESTS = 20
+LISTING_SHARE = 0.01  # of the time, at most, goes into one listing for those who watch
 
 log = logging.getLogger("sqlproxy.admin")
 
@@ -46,6 +48,29 @@ class Watcher:
         return self._frame
 
 
+class Listing:
+    """The first rows of something that may be long: asked for the less often the longer that takes."""
+
+    def __init__(self, what: str, ask: Callable[[], Awaitable[list[Row]]]) -> None:
+        self._what = what
+        self._ask = ask
+        self._rows: list[Row] = []
+        self._due = 0.0
+
+    async def rows(self) -> list[Row]:
+        """The newest there are; none when asking failed."""
+        started = time.monotonic()
+        if started < self._due:
+            return self._rows
+        try:
+            self._rows = await self._ask()
+        except Exception:
+            log.exception("the %s could not be listed", self._what)
+            self._rows = []
+        self._due = started + (time.monotonic() - started) / LISTING_SHARE
+        return self._rows
+
+
 class LiveFeed:
     """Samples ``runtime`` and feeds its watchers; `run` is its task."""
 
@@ -55,8 +80,8 @@ class LiveFeed:
         self._newest: Row = {}
         self._watchers: set[Watcher] = set()
         self._wake = asyncio.Event()
-        self._sessions: list[Row] = []
-        self._sessions_due = 0.0
+        self._sessions = Listing("sessions", self._first_sessions)
+        self._digests = Listing("digests", self._top_digests)
 
     def watch(self) -> Watcher:
         """A new watcher, to be given back with `leave`. Raises TooManyWatchers."""
@@ -113,27 +138,22 @@ class LiveFeed:
             "monitor": view.monitor(self._runtime),
             "servers": view.servers(self._runtime),
             "services": view.services(self._runtime),
-            "sessions": await self._some_sessions(),
+            "sessions": await self._sessions.rows(),
+            "digests": await self._digests.rows(),
             "sample": self._newest,
         }
         frame = event("state", state)
         for watcher in self._watchers:
             watcher.offer(frame)
 
-    async def _some_sessions(self) -> list[Row]:
-        """The first sessions; listing many takes a while, so it is done the less often the longer it takes."""
-        started = time.monotonic()
-        if started < self._sessions_due:
-            return self._sessions
-        try:
-            rows = await view.sessions(self._runtime)
-        except Exception:
-            log.exception("the sessions could not be listed")
-            rows = []
-        self._sessions = rows[:MAX_SESSIONS]
-        took = time.monotonic() - started
-        self._sessions_due = started + took / SESSIONS_SHARE
-        return self._sessions
+    async def _first_sessions(self) -> list[Row]:
+        return (await view.sessions(self._runtime))[:MAX_SESSIONS]
+
+    async def _top_digests(self) -> list[Row]:
+        """What took most time, whoever asked and whichever server answered."""
+        figures = await self._runtime.digests()
+        with self._runtime.pace.work():
+            return [digests.row(found) for found in digests.select(figures, "total", str(MAX_DIGESTS), "statement")]
 
 
 def event(kind: str, data: object) -> bytes:

@@ -79,6 +79,7 @@ def test_statements_are_seen_in_figures_and_plots(page: Chrome, proxy: Proxy) ->
         rows(connection, "SELECT 1")
         wait_until(lambda: "1 client" in text(page, "#summary"), PATIENCE, "the client is counted")
         wait_until(lambda: "@127.0.0.1" in text(page, "#sessions"), PATIENCE, "the session is listed")
+    wait_until(lambda: "SELECT ?" in text(page, "#digests"), PATIENCE, "its statement is among the digests")
     wait_until(lambda: page.find_elements(By.CSS_SELECTOR, ".chart canvas"), PATIENCE, "the charts are drawn")
     wait_until(lambda: "Receive queue" in charts(page), PATIENCE, "what Galera tells is drawn")
     assert "Replication lag" not in charts(page)  # a cluster has none to show

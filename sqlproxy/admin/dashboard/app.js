@@ -71,6 +71,16 @@ const services = new Table(byId("services"), [
   ["outcomes unknown", (s) => count(s.outcomes_unknown), "number"],
 ], (s) => s.name, "no service runs");
 
+const milliseconds = (value) => value >= 100 ? count(value) : value.toPrecision(3);
+
+const digests = new Table(byId("digests"), [
+  ["statement", (d) => d.statement + (d.understood ? "" : " (not understood: to the primary)"), "wide"],
+  ["service", (d) => d.service], ["count", (d) => count(d.count), "number"], ["errors", (d) => count(d.errors), "number"],
+  ["rows", (d) => count(d.rows), "number"], ["avg ms", (d) => milliseconds(d.avg_ms), "number"],
+  ["p95 ms", (d) => milliseconds(d.p95_ms), "number"], ["max ms", (d) => milliseconds(d.max_ms), "number"],
+  ["total s", (d) => count(d.total_ms / 1000), "number"],
+], (d) => d.service + "/" + d.digest + "/" + d.statement, "no statement was counted");
+
 const sessions = new Table(byId("sessions"), [
   ["id", (s) => s.id, "number"], ["user", (s) => s.user + "@" + s.host], ["service", (s) => s.service],
   ["database", (s) => s.database || ""], ["state", (s) => s.state + (s.in_transaction ? " in transaction" : "")],
@@ -115,6 +125,7 @@ function show(state) {
   draw(byId("picture"), state.servers, flows, summary(state));
   services.update(state.services);
   sessions.update(state.sessions);
+  digests.update(state.digests);
   if (state.sample.time) charts.add(state.sample, state.servers);
 }
 

@@ -59,7 +59,11 @@ export class Table {
     this.target.replaceChildren(...(rows.length ? [this.head, this.body] : [this.caption]));
     const wanted = new Set(rows.map(this.key));
     for (const [key, line] of this.lines) if (!wanted.has(key)) { line.remove(); this.lines.delete(key); }
-    for (const row of rows) this.fill(this.line(this.key(row)), row);
+    rows.forEach((row, place) => {
+      const line = this.line(this.key(row));
+      if (this.body.children[place] !== line) this.body.insertBefore(line, this.body.children[place] ?? null);
+      this.fill(line, row);
+    });
   }
 
   line(key) {
