@@ -26,4 +26,4 @@ exec docker-entrypoint.sh mariadbd \
   --wsrep-cluster-name=demo --wsrep-cluster-address="gcomm://${PEERS// /,}" \
   --wsrep-node-name="$(hostname)" --wsrep-node-address="$(hostname)" \
   --wsrep-node-incoming-address="$(hostname):3306" \
-  --wsrep-sst-method=rsync "${bootstrap[@]}"
+  --wsrep-sst-method=mariabackup --wsrep-sst-auth="root:$MARIADB_ROOT_PASSWORD" "${bootstrap[@]}"
