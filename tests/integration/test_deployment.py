@@ -164,6 +164,24 @@ def test_systemd_hears_of_start_reload_and_stop(service: tuple[subprocess.Popen[
     assert process.wait(20) == 0
 
 
+def test_systemd_hears_who_is_in_charge_after_an_upgrade(
+    service: tuple[subprocess.Popen[bytes], Manager, int],
+) -> None:
+    process, manager, _ = service
+    assert manager.next() == "READY=1"
+    process.send_signal(signal.SIGUSR2)
+    heard = []
+    while not heard or not heard[-1].startswith("MAINPID="):
+        heard.append(manager.next())
+    successor = int(heard[-1].partition("=")[2])
+    try:
+        assert heard[:-1] == ["READY=1"]
+        assert process.wait(20) == 0
+    finally:
+        os.kill(successor, signal.SIGTERM)
+    assert manager.next() == "STOPPING=1"
+
+
 def test_the_notify_script_tells_every_proxy_and_survives_dead_ones(
     service: tuple[subprocess.Popen[bytes], Manager, int], tmp_path: Path
 ) -> None:
