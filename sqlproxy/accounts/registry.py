@@ -19,7 +19,8 @@ from sqlproxy.topology.publisher import Publisher
 from sqlproxy.wire.auth import Credentials
 
 LOAD_TIMEOUT = 5.0  # seconds for one server
-MIN_INTERVAL = 1.0  # seconds between two loads, whoever asks
+MIN_INTERVAL = 1.0  # seconds between two loads, whoever asks …
+LOGIN_INTERVAL = 0.25  # … but for a login that failed: its account may have been created since
 
 Load = Callable[[Server, str, str, float], Awaitable[Accounts]]
 
@@ -55,6 +56,7 @@ class AccountRegistry:
         self._clock = clock
         self._decoys = Decoys()
         self._started_at = float("-inf")  # when the newest loading began
+        self._reading = False  # a loading has begun to read
         self._loading: asyncio.Task[bool] | None = None
         self._timer: asyncio.Task[None] | None = None
 
@@ -94,21 +96,34 @@ class AccountRegistry:
                     await task
         self._timer = self._loading = None
 
-    async def refresh(self, reason: str) -> bool:
+    async def refresh(self, reason: str, *, anew: bool = False) -> bool:
         """Read the accounts again; True if a set was read since the call.
 
         Callers that come while a loading runs share its result; within a second of the last one nothing is done.
-        ``reason`` is for the log.
+        ``anew``: the loading must begin after the call, for which it waits a moment if need be. ``reason`` is for the
+        log.
         """
         if self._config.source == "static":
             return False
+        under_way = self._reading
         if self._loading is None or self._loading.done():
-            if self._clock() - self._started_at < MIN_INTERVAL:
+            pause = self._started_at + (LOGIN_INTERVAL if anew else MIN_INTERVAL) - self._clock()
+            if pause > 0 and not anew:
                 return False
-            self._started_at = self._clock()
-            self._loading = asyncio.create_task(self._reload(reason), name="accounts load")
+            self._loading = asyncio.create_task(self._load_after(pause, reason), name="accounts load")
         # Shielded: a client that goes away must not end the loading that others wait for.
-        return await asyncio.shield(self._loading)
+        done = await asyncio.shield(self._loading)
+        return await self.refresh(reason, anew=True) if anew and under_way else done
+
+    async def _load_after(self, pause: float, reason: str) -> bool:
+        if pause > 0:
+            await asyncio.sleep(pause)
+        self._started_at = self._clock()
+        self._reading = True
+        try:
+            return await self._reload(reason)
+        finally:
+            self._reading = False
 
     def find(self, user: str | bytes, host_ip: str | None, host_name: str | None = None) -> Account | None:
         """See ``match.find``."""

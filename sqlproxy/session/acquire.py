@@ -16,7 +16,7 @@ from sqlproxy.session.failure import Outcome, is_evidence, only_rolls_back
 from sqlproxy.session.pool import Pool, reuse
 from sqlproxy.session.service import restricted
 from sqlproxy.session.transaction import leaves
-from sqlproxy.sql.bits import LAST, MULTI, WRITE
+from sqlproxy.sql.bits import CALL, LAST, MULTI, UNKNOWN, WRITE
 from sqlproxy.wire.constants import (
     COM_QUERY,
     ER_CON_COUNT_ERROR,
@@ -134,7 +134,7 @@ async def _settle_loss(session: Session, mask: int) -> None:
         if only_rolls_back(mask):
             outcome = Outcome.TRANSACTION_GONE
         else:
-            refused = await session.replay(reason)
+            refused = await session.replay(reason, anywhere=not mask & (CALL | UNKNOWN))
             if not refused:
                 return
             reason = f"{reason}, and {refused}"
@@ -145,15 +145,22 @@ async def _settle_loss(session: Session, mask: int) -> None:
 async def _leave_transaction(session: Session, mask: int) -> None:
     """End a transaction on a server that is not the primary before a statement that would go on writing there.
 
+    A READ ONLY transaction on a replica is brought to the primary for a CALL and what is not understood.
     Statements that commit implicitly have it committed where it is; a text of several statements, whose first may
     belong to it, has it moved to the new primary by replay.
     """
     state = session.state
     server = state.context.transaction
-    if not server or not leaves(mask) or server == session.service.snapshot.primary:
+    if not server or server == session.service.snapshot.primary:
         return
     backend = session.backends.get(server)
     if backend is None:
+        return
+    if mask & (CALL | UNKNOWN) and state.in_read_only_transaction and session.log.replayable:
+        session.move_transaction(backend)  # what is called may end the transaction, and write
+        await _settle_loss(session, mask)
+        return
+    if not leaves(mask):
         return
     if mask & MULTI and not state.in_read_only_transaction:
         if session.log.replayable:

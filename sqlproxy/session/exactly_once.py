@@ -112,8 +112,7 @@ async def run_prepared(session: Session, command: bytes) -> bool:
     statement = session.state.statements.get(statement_id(command))
     if statement is None or statement.hint or session.hints.active:
         return False
-    too_long = statement.long_data_size > session.service.config.max_allowed_packet
-    if too_long or not applies(session.state, statement.mask, statement.payload):
+    if statement.overflow or not applies(session.state, statement.mask, statement.payload):
         return False
 
     async def execute(backend: Backend) -> bytes:

@@ -112,7 +112,7 @@ async def _authenticate(client: Client, request: HandshakeResponse | ChangeUser)
     service = client.service
     account = service.accounts.find(request.username, client.address or None)
     step_credentials, reason, used = await _exchange(client, request, account)
-    if step_credentials is None and await service.accounts.refresh("a login failed"):
+    if step_credentials is None and await service.accounts.refresh("a login failed", anew=True):
         fresh = service.accounts.find(request.username, client.address or None)
         if fresh is not None and fresh != account:
             account = fresh

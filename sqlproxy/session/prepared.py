@@ -31,8 +31,8 @@ class PreparedStatement:
 
     ``mask`` is the classification of its text; ``database`` the default database it was prepared in;
     ``types`` the newest parameter types (two bytes each), once sent;
-    ``long_data`` the COM_STMT_SEND_LONG_DATA payloads for the next execution, ``cursor`` the server that holds an open
-    cursor.
+    ``long_data`` the COM_STMT_SEND_LONG_DATA payloads for the next execution, ``overflow`` that they were too many,
+    ``cursor`` the server that holds an open cursor.
     """
 
     __slots__ = (
@@ -45,6 +45,7 @@ class PreparedStatement:
         "long_data_size",
         "mask",
         "number",
+        "overflow",
         "parameters",
         "payload",
         "types",
@@ -60,14 +61,18 @@ class PreparedStatement:
         self.key = 0  # of its shape, once it has been run
         self.long_data: list[bytes] = []
         self.long_data_size = 0
+        self.overflow = False
         self.cursor = ""
         self.database = b""
         self.hint: Hint | None = None  # in its text, for every execution
 
     def add_long_data(self, payload: bytes, limit: int) -> None:
-        """Keep a COM_STMT_SEND_LONG_DATA payload until the execution; beyond ``limit`` bytes only count it."""
+        """Keep a COM_STMT_SEND_LONG_DATA payload until the execution; beyond ``limit`` bytes nothing is kept."""
         self.long_data_size += len(payload)
-        if self.long_data_size <= limit:
+        self.overflow = self.overflow or self.long_data_size > limit
+        if self.overflow:
+            self.long_data.clear()
+        else:
             self.long_data.append(payload)
 
     @property
@@ -79,6 +84,7 @@ class PreparedStatement:
         """Forget long data and cursor, as COM_STMT_RESET does."""
         self.long_data.clear()
         self.long_data_size = 0
+        self.overflow = False
         self.cursor = ""
 
 

@@ -13,7 +13,7 @@ from sqlproxy.session import acquire, statements
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.prepared import long_data_on, packet_on
 from sqlproxy.session.transaction import Step
-from sqlproxy.sql.bits import BEGIN, BEGIN_READ_ONLY
+from sqlproxy.sql.bits import BEGIN, BEGIN_READ_ONLY, TARGETS, WRITE
 from sqlproxy.wire.attributes import with_block
 from sqlproxy.wire.constants import (
     COM_QUERY,
@@ -63,19 +63,19 @@ class AlreadyCommitted(SqlproxyError):
         self.server = server
 
 
-async def replay(session: Session, reason: str, claim: bytes = b"") -> str:
+async def replay(session: Session, reason: str, claim: bytes = b"", *, anywhere: bool = True) -> str:
     """Bring the session's lost transaction back on a server; "" when it is there, else why not, in a clause.
 
     A server lost on the way, or a conflict there, is tried again up to ``transaction_replay_attempts`` times.
     ``claim`` is the text of a statement that the transaction begins with, see ``session.exactly_once``: a duplicate
-    key there raises AlreadyCommitted.
+    key there raises AlreadyCommitted. ``anywhere``: a READ ONLY transaction may go to a replica.
     """
     config = session.service.config
     for _ in range(config.transaction_replay_attempts):
         session.state.lose_transaction()
         try:
             async with asyncio.timeout(config.transaction_replay_timeout):
-                await _once(session, claim)
+                await _once(session, claim, anywhere)
         except TimeoutError:
             return f"its replay took longer than {config.transaction_replay_timeout:g}s"
         except Mismatch as error:
@@ -95,9 +95,10 @@ async def replay(session: Session, reason: str, claim: bytes = b"") -> str:
     return f"its replay failed {config.transaction_replay_attempts} times: {reason}"
 
 
-async def _once(session: Session, claim: bytes) -> None:
+async def _once(session: Session, claim: bytes, anywhere: bool) -> None:
     steps = session.log.steps
-    backend = await acquire.acquire(session, steps[0].mask, session.log.position)
+    mask = steps[0].mask if anywhere else steps[0].mask & ~TARGETS | WRITE
+    backend = await acquire.acquire(session, mask, session.log.position)
     try:
         if session.log.prelude:
             await backend.call(session.log.prelude, QUERY, session.service.config.connect_timeout)

@@ -80,7 +80,9 @@ _PROGRESS: Final = b"\xff\xff\xff"  # begins MariaDB's report on a long statemen
 _FINDS_NOTHING: Final = EXPLAIN | DDL  # results that leave FOUND_ROWS() alone
 _NO_BLOCK: Final = len(NONE)
 _RERUNS: Final = 2  # times a read whose server was lost is run again: more than one server has to fail in that time
-_LEAVES: Final = GOES_ON | MULTI  # in a transaction elsewhere than on the primary, these are looked at closely
+_LEAVES: Final = (
+    GOES_ON | MULTI | CALL | UNKNOWN
+)  # in a transaction elsewhere than on the primary, these are looked at closely
 _SLOW: Final = KILL | EXECUTE_TEXT | HINT  # facts that need more than forwarding
 
 
@@ -185,7 +187,7 @@ class Session(Owner):
 
     def _execute_fast(self, command: bytes) -> bool:
         statement = self.state.statements.get(statement_id(command))
-        if statement is None or statement.long_data or statement.mask & self._slow:
+        if statement is None or statement.long_data_size or statement.mask & self._slow:
             return False
         backend = self._ready(statement.mask)
         if backend is None:
@@ -434,16 +436,16 @@ class Session(Owner):
         if kind == CURSOR or self._command[HEADER] == COM_STMT_FETCH:
             self.log.forbid("it has read through a cursor")
 
-    async def replay(self, reason: str, claim: bytes = b"") -> str:
+    async def replay(self, reason: str, claim: bytes = b"", *, anywhere: bool = True) -> str:
         """Bring back the transaction lost for ``reason``; "" when it is open again, else why it is not.
 
-        ``claim`` and AlreadyCommitted: see ``session.replay``.
+        ``claim``, ``anywhere`` and AlreadyCommitted: see ``session.replay``.
         """
         if self.state.pins:
             return f"the session is pinned: {self.state.context.pin_reason}"
         if not self.log.replayable:
             return self.log.reason or "it was not recorded"
-        refused = await replay.replay(self, reason, claim)
+        refused = await replay.replay(self, reason, claim, anywhere=anywhere)
         if refused:
             self.log.clear()
         return refused

@@ -24,6 +24,7 @@ cdef class SessionState:
     cdef public object last_statement
     cdef public object last_prepared
     cdef public dict _text_statements
+    cdef public set _with_long_data
 
     cpdef bint needs(self, unsigned long long mask, int status, str server) except -1
     cdef _refresh(self, str server)

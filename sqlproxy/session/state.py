@@ -129,6 +129,7 @@ class SessionState:
         self.statements: dict[int, PreparedStatement] = {}
         self.last_statement = 0  # the newest number given out
         self.last_prepared = 0  # what MariaDB's "statement prepared last" means; 0 after a failure
+        self._with_long_data: set[int] = set()  # numbers of statements
         self._text_statements: dict[bytes, int] = {}  # classification of PREPARE … FROM texts
 
     @property
@@ -140,6 +141,14 @@ class SessionState:
     def in_transaction(self) -> bool:
         """A transaction is open."""
         return bool(self.transaction)
+
+    def others_long_data(self, statement: PreparedStatement) -> int:
+        """Bytes kept for the next executions of the other statements; ``statement`` is going to have some as well."""
+        statements = self.statements
+        self._with_long_data = {n for n in self._with_long_data if n in statements and statements[n].long_data}
+        self._with_long_data.add(statement.number)
+        kept = sum(statements[n].long_data_size for n in self._with_long_data)
+        return kept - statement.long_data_size
 
     def text_statement(self, payload: bytes) -> int | None:
         """The classification of what a text EXECUTE runs, None when that is not known."""

@@ -106,7 +106,7 @@ def _find(session: Session, command: bytes, where: str) -> PreparedStatement:
 async def execute(session: Session, command: bytes) -> None:
     """Run a statement where its text belongs, preparing it there first if that backend does not know it."""
     statement = _find(session, command, "mysqld_stmt_execute")
-    if statement.long_data_size > session.service.config.max_allowed_packet:
+    if statement.overflow:
         statement.reset()
         raise PacketTooLarge("the parameters sent with COM_STMT_SEND_LONG_DATA exceed max_allowed_packet")
     backend, target = await _acquire_prepared(session, statement)
@@ -199,5 +199,6 @@ async def send_long_data(session: Session, command: bytes) -> None:
     if len(payload) >= LONG_DATA_HEAD:
         statement = session.state.statements.get(statement_id(command))
         if statement is not None:
-            statement.add_long_data(payload, session.service.config.max_allowed_packet)
+            limit = session.service.config.max_allowed_packet
+            statement.add_long_data(payload, limit - session.state.others_long_data(statement))
     session.idle()

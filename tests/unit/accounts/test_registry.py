@@ -130,6 +130,35 @@ async def test_at_most_one_load_a_second(tables: Tables, clock: Clock, publisher
     assert len(tables.asked) == 2
 
 
+async def test_a_failed_login_reads_anew_however_shortly_after(
+    tables: Tables, clock: Clock, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sqlproxy.accounts.registry.LOGIN_INTERVAL", 0.001)
+    accounts = registry(tables, clock, publisher)
+    assert await accounts.refresh("test")
+    assert not await accounts.refresh("test")
+    assert await accounts.refresh("test", anew=True)
+    assert len(tables.asked) == 2
+
+
+async def test_a_failed_login_is_not_content_with_a_load_that_began_before(
+    tables: Tables, clock: Clock, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sqlproxy.accounts.registry.LOGIN_INTERVAL", 0.001)
+    accounts = registry(tables, clock, publisher)
+    tables.gate.clear()
+    before = asyncio.create_task(accounts.refresh("test"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert accounts._reading
+    logins = [asyncio.create_task(accounts.refresh("test", anew=True)) for _ in range(3)]
+    await asyncio.sleep(0)
+    tables.gate.set()
+    assert await before
+    assert await asyncio.gather(*logins) == [True] * 3
+    assert len(tables.asked) == 2
+
+
 async def test_callers_share_the_load_under_way(tables: Tables, clock: Clock, publisher: Publisher) -> None:
     accounts = registry(tables, clock, publisher)
     tables.gate.clear()

@@ -873,3 +873,23 @@ async def test_a_refused_preparation_can_be_asked_about(bench: MakeBench) -> Non
         server.script = lambda connection, payload: err(1146, "no t") if payload[0] == c.COM_STMT_PREPARE else None
     assert error_in(await client.run(command(c.COM_STMT_PREPARE, b"SELECT v FROM t")))[0] == 1146
     assert client.session.state.last != "n1"
+
+
+@pytest.mark.parametrize("text", ["CALL p()", "FROBNICATE t"])
+@virtual
+async def test_what_may_write_brings_a_read_only_transaction_to_the_primary(bench: MakeBench, text: str) -> None:
+    def script(connection: Connection, payload: bytes) -> bytes | None:
+        read_only = c.SERVER_STATUS_IN_TRANS_READONLY if connection.open else 0
+        return rows(b"same", status=connection.status | read_only) if payload[1:] == b"SELECT v FROM t" else None
+
+    b = bench()
+    for server in b.fleet.servers.values():
+        server.script = script
+    client = b.client()
+    await client.ask("START TRANSACTION READ ONLY")
+    await client.ask("SELECT v FROM t")
+    assert not b.fleet["n1"].log
+    await client.ask(text)
+    assert b.fleet["n1"].texts == ["START TRANSACTION READ ONLY", "SELECT v FROM t", text]
+    assert is_ok(await client.ask("COMMIT"))
+    assert b.fleet["n1"].texts[-1] == "COMMIT"

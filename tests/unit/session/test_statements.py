@@ -216,3 +216,26 @@ def test_a_prepared_set_runs_on_the_primary_and_pins() -> None:
     assert mask & WRITE
     assert not mask & SESSION
     assert executable_mask(classify(b"SELECT 1")) == classify(b"SELECT 1")
+
+
+@virtual
+async def test_long_data_of_a_session_is_bounded_over_all_its_statements(bench: MakeBench) -> None:
+    b = bench(max_allowed_packet=1000)
+    client = b.client()
+    numbers = []
+    for _ in range(3):
+        reply = await client.run(command(c.COM_STMT_PREPARE, b"UPDATE t SET v = ?"))
+        numbers.append(packets(reply)[0][1:5])
+    for number in numbers:
+        client.send(command(c.COM_STMT_SEND_LONG_DATA, number + b"\0\0" + b"x" * 450))
+    await settle()
+    statements = client.session.state.statements.values()
+    assert [len(statement.long_data) for statement in statements] == [1, 1, 0]
+    execute = b"\0\1\0\0\0\0\1\xfc\0"
+    assert error_in(await client.run(command(c.COM_STMT_EXECUTE, numbers[2] + execute)))[0] == 1153
+    for number in numbers[:2]:
+        await client.run(command(c.COM_STMT_EXECUTE, number + execute))
+    assert not any(statement.long_data_size for statement in statements)
+    client.send(command(c.COM_STMT_SEND_LONG_DATA, numbers[2] + b"\0\0" + b"x" * 900))
+    await settle()
+    assert [len(statement.long_data) for statement in statements] == [0, 0, 1]
