@@ -11,7 +11,6 @@ cdef class ReadWriteSplit:
     cdef object _to_primary
     cdef object _to_nobody
     cdef dict _reads
-    cdef dict __dict__
 
     cpdef route(self, unsigned long long mask, context, snapshot, loads)
     cpdef str read_server(self, str last, snapshot, loads)

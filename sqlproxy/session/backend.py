@@ -7,7 +7,6 @@ chunk to the session. Slow paths ``await call(...)``, which collects the whole r
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import cast
 
 from sqlproxy.errors import ServerError, ServerLost, ServerProtocolError
@@ -17,6 +16,7 @@ from sqlproxy.session.prepared import BackendStatement
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.wire import codec
 from sqlproxy.wire.attributes import NONE, with_block
+from sqlproxy.wire.checksum import Checksum
 from sqlproxy.wire.compression import Algorithm
 from sqlproxy.wire.constants import (
     COM_PING,
@@ -232,7 +232,7 @@ class Backend(Receiver):
         self._expect_reply()
         self._discards = True
         self.send(packet, kind)
-        checksum = hashlib.blake2b(digest_size=16)
+        checksum = Checksum()
         self.tracker.checksum, self.tracker.counts = checksum, counts
         try:
             await self._whole_reply(timeout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import re
 from typing import TYPE_CHECKING, Final
@@ -168,8 +167,3 @@ async def _force_insert_id(session: Session, backend: Backend, step: Step) -> No
     if _INSERT.match(text, 1):
         payload = bytes((COM_QUERY,)) + b"SET INSERT_ID=%d" % step.insert_id
         await backend.call(payload, QUERY, session.service.config.connect_timeout)
-
-
-def new_checksum() -> hashlib.blake2b:
-    """The hash of one reply: 128 bits."""
-    return hashlib.blake2b(digest_size=16)

@@ -9,12 +9,15 @@ from sqlproxy.session.service cimport Service
 from sqlproxy.session.digests cimport Digests
 from sqlproxy.session.histogram cimport Histogram
 from sqlproxy.session.state cimport SessionState
+from sqlproxy.session.transaction cimport Step, TransactionLog, begins_anew
 from sqlproxy.sql.statement cimport classify
 from sqlproxy.session.stats cimport ServerStats
 from sqlproxy.sql.shape cimport shape_key
+from sqlproxy.wire.checksum cimport Checksum
 from sqlproxy.wire.response cimport ResponseTracker
 
-cdef unsigned long long _FINDS_NOTHING, FOUND_ROWS, LAST, SHOW, _LEAVES, _OPENS, _SLOW, READ, TARGETS, UNKNOWN, WRITE
+cdef unsigned long long EFFECTS, _FINDS_NOTHING, FOUND_ROWS, LAST, SHOW, _LEAVES, _OPENS, OPAQUE, _SLOW, READ, TARGETS
+cdef unsigned long long UNKNOWN, WRITE
 cdef int COM_QUERY, COM_QUIT, COM_STMT_EXECUTE, SERVER_STATUS_AUTOCOMMIT, SERVER_STATUS_CURSOR_EXISTS
 cdef Py_ssize_t HEADER, MAX_PAYLOAD, _NO_BLOCK
 cdef int QUERY
@@ -50,11 +53,12 @@ cdef class Session(Owner):
     cdef public Py_ssize_t _size
     cdef public bytes _held
     cdef public object _loss
-    cdef public object log
-    cdef public object counts
+    cdef public TransactionLog log
+    cdef public int counts
     cdef public bint _records
     cdef public bint _recording
-    cdef public tuple _before
+    cdef long long _position
+    cdef bytes _prelude
     cdef public int _conflicts
     cdef public int _losses
     cdef public object _task
@@ -90,5 +94,7 @@ cdef class Session(Owner):
     cdef _count(self, str server, PreparedStatement statement, double seconds, long long rows, bint failed, double now)
     @cython.locals(state=SessionState)
     cdef bint _speaks_for_session(self, Backend backend) except -1
+    @cython.locals(state=SessionState, tracker=ResponseTracker, checksum=Checksum)
+    cdef _record(self, Backend backend, PreparedStatement statement, tuple long_data)
     cpdef idle(self)
     cpdef stop_waiting(self)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from hashlib import blake2b
 from time import monotonic, time
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -22,8 +21,8 @@ from sqlproxy.session.backend import Backend, Owner
 from sqlproxy.session.connect import Login
 from sqlproxy.session.failure import Outcome
 from sqlproxy.session.prepared import PreparedStatement, execute_on, reply_kind, statement_id
-from sqlproxy.session.replay import COUNTS, new_checksum
-from sqlproxy.session.state import SessionState
+from sqlproxy.session.replay import COUNTS
+from sqlproxy.session.state import EFFECTS, SessionState
 from sqlproxy.session.transaction import GOES_ON, OPAQUE, Step, TransactionLog, begins_anew
 from sqlproxy.sql.bits import (
     BEGIN,
@@ -49,6 +48,7 @@ from sqlproxy.sql.classify import classify
 from sqlproxy.sql.shape import shape_key
 from sqlproxy.topology.model import AdminState
 from sqlproxy.wire.attributes import NONE, block_length, cut_execute, with_block, without_block
+from sqlproxy.wire.checksum import Checksum
 from sqlproxy.wire.constants import (
     CLIENT_QUERY_ATTRIBUTES,
     COM_QUERY,
@@ -121,7 +121,8 @@ class Session(Owner):
         self.counts = COUNTS[service.config.transaction_replay_checksum]
         self._records = service.config.transaction_replay
         self._recording = False  # the statement at hand may belong to a transaction
-        self._before = (0, b"")  # history position and SET TRANSACTION in force when it was sent
+        self._position = 0  # of the history, when it was sent
+        self._prelude = b""  # SET TRANSACTION in force then
         self._was_open = False  # a transaction, when it was sent
         self._conflicts = 0  # times the command at hand was run again after error 1213
         self._losses = 0  # and after its server was lost
@@ -264,9 +265,10 @@ class Session(Owner):
             mask & _OPENS != 0 or state.transaction != "" or not state.status & SERVER_STATUS_AUTOCOMMIT
         )
         if self._recording:
-            self._before = (state.history.position, state.next_transaction)
+            self._position = state.history.position
+            self._prelude = state.next_transaction
             self._was_open = state.transaction != ""
-            backend.tracker.checksum = new_checksum()
+            backend.tracker.checksum = Checksum()
             backend.tracker.counts = self.counts
 
     def _note_unknown(self, command: bytes) -> None:
@@ -314,7 +316,8 @@ class Session(Owner):
                 statement.cursor = backend.server
             self._executing = None
         if self._speaks_for_session(backend) and (tracker.changed or state.needs(self._mask, status, backend.server)):
-            state.completed(backend.server, self._mask, status, failed, payload_of(self._command))
+            text = payload_of(self._command) if self._mask & EFFECTS else b""  # of no use without
+            state.completed(backend.server, self._mask, status, failed, text)
             if tracker.changed:
                 self._take_report(backend, statement.payload if statement is not None else payload_of(self._command))
             backend.applied = state.history.position
@@ -414,17 +417,17 @@ class Session(Owner):
         state, tracker = self.state, backend.tracker
         if tracker.error == ER_LOCK_DEADLOCK:
             state.lose_transaction()  # the server has rolled all of it back
-        if not state.in_transaction:
+        if not state.transaction:
             self.log.clear()
             return
         if not self._was_open or (begins_anew(self._mask) and not tracker.error):
-            self.log.begin(*self._before)
+            self.log.begin(self._position, self._prelude)
         elif not self.log.steps:
             self.log.forbid("its beginning was not recorded")
         if self._doubtful:
             self.log.forbid("a statement that failed may have committed it")
         checksum = tracker.checksum
-        if not isinstance(checksum, blake2b):
+        if checksum is None:
             self.log.forbid("a part of it was not recorded")
             return
         types = statement.types if statement is not None else b""

@@ -1,6 +1,9 @@
-from sqlproxy.session.history cimport History
+import cython
 
-cdef unsigned long long EFFECTS, NEXT_TRX, SESSION, WRITE
+from sqlproxy.session.history cimport History
+from sqlproxy.session.transaction cimport begins_anew
+
+cdef unsigned long long _EFFECTS, NEXT_TRX, SESSION, WRITE
 cdef int _TELLING
 
 # Every attribute is declared: with a dictionary for others, each compiled call would first look for overridden methods.
@@ -26,5 +29,7 @@ cdef class SessionState:
     cdef public dict _text_statements
     cdef public set _with_long_data
 
+    @cython.locals(was_open=cython.bint, changed=cython.bint)
+    cpdef completed(self, str server, unsigned long long mask, int status, bint failed, bytes command)
     cpdef bint needs(self, unsigned long long mask, int status, str server) except -1
     cdef _refresh(self, str server)

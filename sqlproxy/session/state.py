@@ -72,6 +72,7 @@ EFFECTS: Final = (
     | NEXT_TRX
     | USE_DB
 )
+_EFFECTS: Final = EFFECTS  # as a variable that the compiled form reads without a lookup
 # Facts of a statement that say of themselves that session state changes.
 _EXPLAINS: Final = (
     EFFECTS | DROP_TEMP | DEALLOCATE_TEXT | SET_GLOBAL | AUTOCOMMIT_ON | AUTOCOMMIT_OFF | AUTOCOMMIT_UNKNOWN
@@ -160,19 +161,23 @@ class SessionState:
 
         ``status`` is of no meaning when ``failed``.
         """
-        was_open = self.in_transaction
+        was_open = self.transaction != ""
+        changed = bool(mask & _EFFECTS or self.next_transaction or self.pins or server != self.last)
         if mask & WRITE:
             self.written += 1
             self.written_on = server
         if not failed:
-            if mask & EFFECTS:
+            if mask & _EFFECTS:
                 self._effects(server, mask, command)
-            self.status = status & _TELLING
-            self._follow_modes(status)
+            if self.status != status & _TELLING:
+                changed = True
+                self.status = status & _TELLING
+                self._follow_modes(status)
         if self.next_transaction and not mask & (SESSION | NEXT_TRX):
             self.next_transaction = b""
-        self._refresh(server)
-        if not self.in_transaction:
+        if changed:
+            self._refresh(server)
+        if not self.transaction:
             self.history.kept = 0
         elif not was_open or begins_anew(mask):
             self.history.kept = self.history.position
@@ -212,7 +217,7 @@ class SessionState:
     def needs(self, mask: int, status: int, server: str) -> bool:
         """Whether ``completed`` has anything to do; the data path asks first."""
         return bool(
-            mask & (EFFECTS | WRITE)
+            mask & (_EFFECTS | WRITE)
             or (status & _TELLING) != self.status
             or server != self.last
             or self.next_transaction
@@ -222,10 +227,6 @@ class SessionState:
         """Tie the session to a server, the only one that has this state."""
         self.pins.setdefault(what, reason)
         self._refresh(server)
-
-    def unpin(self, what: str) -> None:
-        """This tie is gone."""
-        self.pins.pop(what, None)
 
     def lose_transaction(self) -> None:
         """The open transaction is gone with its server; what follows begins anew."""
@@ -258,7 +259,7 @@ class SessionState:
         self._refresh(self.context.last)
 
     def _refresh(self, server: str) -> None:
-        if not self.pins and not self.next_transaction and len(self.history) < self.max_history:
+        if not self.pins and not self.next_transaction and len(self.history.entries) < self.max_history:
             self.context = _context(server, self.status & (SERVER_STATUS_IN_TRANS | SERVER_STATUS_AUTOCOMMIT))
             self.free = self.context.autocommit and not self.context.transaction
         else:
@@ -294,7 +295,7 @@ class SessionState:
             self.pins.setdefault("mixed", f"session state set along with other scopes on {server}")
         if mask & NEXT_TRX:
             self.next_transaction = payload
-        elif mask & MULTI and mask & EFFECTS & ~UNLOCK_TABLES:
+        elif mask & MULTI and mask & _EFFECTS & ~UNLOCK_TABLES:
             self.pins.setdefault("multi", f"session state set among several statements on {server}")
         elif mask & SESSION:
             self._remember(server, mask, payload)

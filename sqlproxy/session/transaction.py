@@ -6,7 +6,6 @@ As MaxScale's ``transaction_replay``: https://mariadb.com/docs/maxscale (readwri
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
 from sqlproxy.session.prepared import PreparedStatement
@@ -50,23 +49,37 @@ OPAQUE: Final = MULTI | CALL | XA | UNKNOWN
 _OVERHEAD: Final = 256  # bytes accounted for a step besides its command
 
 
-@dataclass(frozen=True, slots=True)
 class Step:
-    """One statement of the transaction and what it was answered with.
+    """One statement of the transaction and what it was answered with; not changed once it is made.
 
     ``command`` is whole, as the client sent it but for its query attributes, which are ``block``; ``statement``,
-    ``types`` and ``long_data`` belong to a COM_STMT_EXECUTE. ``insert_id`` is the one the server reported, 0 for none.
+    ``types`` and ``long_data`` belong to a COM_STMT_EXECUTE. ``digest`` is the reply's checksum, ``insert_id`` the one
+    the server reported, 0 for none.
     """
 
-    command: bytes = field(repr=False)
-    kind: int
-    mask: int
-    digest: bytes
-    insert_id: int = 0
-    statement: PreparedStatement | None = None
-    types: bytes = b""
-    long_data: tuple[bytes, ...] = ()
-    block: bytes = NONE
+    __slots__ = ("block", "command", "digest", "insert_id", "kind", "long_data", "mask", "statement", "types")
+
+    def __init__(
+        self,
+        command: bytes,
+        kind: int,
+        mask: int,
+        digest: bytes,
+        insert_id: int = 0,
+        statement: PreparedStatement | None = None,
+        types: bytes = b"",
+        long_data: tuple[bytes, ...] = (),
+        block: bytes = NONE,
+    ) -> None:
+        self.command = command
+        self.kind = kind
+        self.mask = mask
+        self.digest = digest
+        self.insert_id = insert_id
+        self.statement = statement
+        self.types = types
+        self.long_data = long_data
+        self.block = block
 
 
 class TransactionLog:
@@ -94,7 +107,9 @@ class TransactionLog:
         """Take in a completed statement; beyond the size cap everything is dropped."""
         if self.reason:
             return
-        self.size += len(step.command) + len(step.block) + sum(map(len, step.long_data)) + _OVERHEAD
+        self.size += len(step.command) + len(step.block) + len(step.digest) + _OVERHEAD
+        if step.long_data:
+            self.size += sum(map(len, step.long_data))
         if self.size > self.max_size:
             self.forbid(f"it is larger than transaction_replay_max_size ({self.max_size} bytes)")
             return

@@ -15,6 +15,7 @@ cdef class Lexer:
     cdef readonly int mode, kind, inside
     cdef readonly bint mixed, hint
 
+    cdef void begin(self, bytes data, Py_ssize_t start, int mode) noexcept
     cdef void open(self) noexcept
     @cython.locals(p=cython.Py_ssize_t, end=cython.Py_ssize_t, c=cython.int, k=cython.int)
     cpdef int advance(self) except -9

@@ -60,6 +60,10 @@ class Lexer:
     """
 
     def __init__(self, data: bytes, start: int, mode: int) -> None:
+        self.begin(data, start, mode)
+
+    def begin(self, data: bytes, start: int, mode: int) -> None:
+        """Read another text from its beginning."""
         self.data = data
         self.s = data
         self.pos = start

@@ -66,4 +66,7 @@ cdef class Statement(Assignments):
     cdef int _backup(self) noexcept
 
 
+cdef Statement _READER
+
+@cython.locals(mask=cython.ulonglong)
 cpdef unsigned long long classify(bytes data, Py_ssize_t start=*, int mode=*) except? 0

@@ -367,4 +367,10 @@ def classify(data: bytes, start: int = 0, mode: int = 0) -> int:
     Exactly one of READ, WRITE, LAST and SESSION is set. Any bytes are accepted; text that is not understood is
     ``WRITE | UNKNOWN``. ``mode`` is a sum of the MODE_ bits: how the session's servers read the text.
     """
-    return Statement(data, start, mode).run()
+    _READER.begin(data, start, mode)
+    mask = _READER.run()
+    _READER.begin(b"", 0, 0)  # lets go of the text
+    return mask
+
+
+_READER = Statement(b"", 0, 0)  # one for all: making one takes as long as a short text

@@ -1,5 +1,7 @@
 import cython
 
+from sqlproxy.wire.checksum cimport Checksum
+
 cdef int _QUERY, _PREPARE, _ROWS_ONLY, _SINGLE, _TEXT, _CURSOR
 cdef int _FIRST, _COLUMNS, _COLUMNS_EOF, _ROWS, _PARAMETERS, _PARAMETERS_EOF, _DONE, _UPLOAD
 cdef int _MORE_RESULTS, _OUT_PARAMS, _CURSOR_EXISTS, _STATE_CHANGED, _PROGRESS
@@ -17,8 +19,8 @@ cdef class ResponseTracker:
     cdef public int columns
     cdef public int parameters
     cdef public bint upload
-    cdef public object checksum
-    cdef public object insert_id
+    cdef public Checksum checksum
+    cdef public unsigned long long insert_id
     cdef public int counts
     cdef public unsigned long long begun
     cdef public bint tracking
@@ -44,6 +46,7 @@ cdef class ResponseTracker:
     @cython.locals(size=Py_ssize_t, pos=Py_ssize_t, step=Py_ssize_t, length=Py_ssize_t, mark=Py_ssize_t)
     cdef Py_ssize_t _walk(self, bytes chunk) except -2
     cdef int _hash(self, bytes chunk, Py_ssize_t mark, Py_ssize_t end) except -1
+    @cython.locals(affected=Py_ssize_t, inserted=Py_ssize_t, end=Py_ssize_t)
     cdef object _leave_out(self, bytes chunk, Py_ssize_t mark, Py_ssize_t pos, Py_ssize_t length)
     @cython.locals(length=Py_ssize_t, start=Py_ssize_t)
     cdef Py_ssize_t _whole_rows(self, bytes chunk, Py_ssize_t pos, Py_ssize_t size) except -1

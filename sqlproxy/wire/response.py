@@ -9,9 +9,10 @@ MariaDB's ``Materialized_cursor::send_result_set_metadata`` for cursors, whose r
 ``Protocol_binary::send_parameters`` for OUT parameters; MariaDB's ``net_send_progress_packet``.
 """
 
-from typing import Final, Protocol
+from typing import Final
 
 from sqlproxy.errors import ServerProtocolError
+from sqlproxy.wire.checksum import Checksum
 from sqlproxy.wire.codec import read_lenenc
 from sqlproxy.wire.constants import (
     HEADER,
@@ -60,12 +61,6 @@ _OK_LENGTH: Final = 7  # of an OK packet at least; an EOF packet has 5
 _PROGRESS: Final = 0xFFFF  # the code of an ERR packet in which MariaDB reports progress; the reply goes on
 
 
-class Hash(Protocol):
-    """What a checksum must do; hashlib's objects do."""
-
-    def update(self, data: bytes, /) -> None: ...
-
-
 class ResponseTracker:
     """One per backend connection; ``begin`` for each command, then ``feed`` until it says the reply has ended.
 
@@ -74,7 +69,7 @@ class ResponseTracker:
     rows of all OK packets; for PREPARE also ``statement_id``, ``columns`` and ``parameters``. ``upload`` is True while
     the server waits for a local file.
 
-    ``checksum``, when set to a hash object after ``begin``, is fed with everything in the reply that another server
+    ``checksum``, when set after ``begin``, is fed with everything in the reply that another server
     would answer alike: definitions, rows, errors, affected rows and insert ids, but no status flags or warning counts.
     ``insert_id`` is then the id in the last OK packet.
 
@@ -96,7 +91,7 @@ class ResponseTracker:
         self.columns = 0
         self.parameters = 0
         self.upload = False
-        self.checksum: Hash | None = None
+        self.checksum: Checksum | None = None
         self.counts = 2  # of an OK packet the checksum takes in: 2 affected rows and insert id, 1 no insert id, 0 none
         self.insert_id = 0
         self.begun = 0  # replies awaited so far
@@ -418,10 +413,12 @@ class ResponseTracker:
         if pos > mark:
             self.checksum.update(chunk[mark:pos])
         if length >= _OK_LENGTH and (chunk[pos + _HEADER] == 0 or self.deprecate_eof):
-            affected, after = read_lenenc(chunk, pos + _HEADER + 1)
-            self.insert_id, _ = read_lenenc(chunk, after)
-            seen = (affected if self.counts else 0, self.insert_id if self.counts > 1 else 0)
-            self.checksum.update(b"OK %d %d" % seen)
+            affected = pos + _HEADER + 1
+            inserted = self._after_lenenc(chunk, affected, pos + _HEADER + length)
+            end = self._after_lenenc(chunk, inserted, pos + _HEADER + length)
+            self.insert_id = chunk[inserted] if end == inserted + 1 else read_lenenc(chunk, inserted)[0]
+            if self.counts:
+                self.checksum.update(chunk[affected : end if self.counts > 1 else inserted])
 
     def _end_of_result(self, head: int, status: int) -> None:
         self._note_first(head)

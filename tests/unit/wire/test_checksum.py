@@ -1,11 +1,14 @@
 """The checksum of a reply: the same however it is cut, blind to status flags, sensitive to everything else."""
 
-import hashlib
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sqlproxy.wire import checksum as module
 from sqlproxy.wire import codec
+from sqlproxy.wire.checksum import SHORT, Checksum
 from sqlproxy.wire.packets import ok_packet
 from sqlproxy.wire.response import QUERY, ResponseTracker
 from tests.support.replies import Reply, load
@@ -16,7 +19,7 @@ REPLIES = [reply for reply in load() if reply.upload is None and reply.size < 10
 def checksum(reply: bytes, kind: int, deprecate_eof: bool, cuts: list[int]) -> bytes:
     tracker = ResponseTracker(deprecate_eof)
     tracker.begin(kind)
-    tracker.checksum = hashlib.blake2b(digest_size=16)
+    tracker.checksum = Checksum()
     start = 0
     for cut in [*cuts, len(reply)]:
         if cut > start:
@@ -67,6 +70,47 @@ def test_sees_every_row_and_their_order() -> None:
 def test_notes_the_insert_id_of_the_last_ok_packet() -> None:
     tracker = ResponseTracker(True)
     tracker.begin(QUERY)
-    tracker.checksum = hashlib.blake2b(digest_size=16)
+    tracker.checksum = Checksum()
     tracker.feed(codec.packet(1, ok_packet(2, 1, 4711)))
     assert tracker.insert_id == 4711
+
+
+@given(st.lists(st.integers(0, 3 * SHORT), max_size=8), st.binary(max_size=4 * SHORT), st.data())
+def test_bytes_may_come_in_any_pieces_and_none_may_differ(cuts: list[int], data: bytes, draw: st.DataObject) -> None:
+    whole, pieces, other = Checksum(), Checksum(), Checksum()
+    whole.update(data)
+    start = 0
+    for cut in [*sorted(cuts), len(data)]:
+        pieces.update(data[start:cut])
+        start = max(start, min(cut, len(data)))
+    expected = whole.digest()
+    assert pieces.digest() == expected
+    if data:
+        place = draw.draw(st.integers(0, len(data) - 1))
+        other.update(data[:place] + bytes((data[place] ^ 1,)) + data[place + 1 :])
+        assert other.digest() != expected
+
+
+@pytest.mark.parametrize("size", [SHORT, SHORT + 1, 1000, 1024, 100_000])
+def test_a_byte_more_or_less_is_another_reply(size: int) -> None:
+    found = set()
+    for length in (size - 1, size, size + 1):
+        one = Checksum()
+        one.update(bytes(length))
+        found.add(one.digest())
+    assert len(found) == 3
+
+
+def test_a_long_reply_is_kept_as_sixteen_bytes() -> None:
+    one = Checksum()
+    one.update(b"x" * 10_000)
+    assert len(one.digest()) == 16
+
+
+def test_the_hash_of_the_standard_library_does_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_COMPILED", False)
+    one, other = module.new_hash(), module.new_hash()
+    one.update(b"ab")
+    other.update(b"a")
+    other.update(b"b")
+    assert one.digest() == other.digest()
