@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable
 from time import monotonic, time
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from sqlproxy.errors import NoServerAvailable, ProtocolError, ServerLost, ServerProtocolError, SqlproxyError
+from sqlproxy.errors import NoServerAvailable, ProtocolError, ServerProtocolError, SqlproxyError
 from sqlproxy.routing.causal import needs_sync
 from sqlproxy.routing.hints import Hint, HintStack
-from sqlproxy.session import dispatch, failure, replay
+from sqlproxy.session import dispatch, failure, losses, replay
 from sqlproxy.session.backend import Backend, Owner
 from sqlproxy.session.connect import Login
 from sqlproxy.session.failure import Outcome
@@ -28,7 +28,6 @@ from sqlproxy.sql.bits import (
     BEGIN,
     BEGIN_READ_ONLY,
     CALL,
-    COMMIT,
     DDL,
     EXECUTE_TEXT,
     EXPLAIN,
@@ -56,7 +55,6 @@ from sqlproxy.wire.constants import (
     COM_STMT_BULK_EXECUTE,
     COM_STMT_EXECUTE,
     COM_STMT_FETCH,
-    ER_CONNECTION_KILLED,
     ER_LOCK_DEADLOCK,
     HEADER,
     MAX_PAYLOAD,
@@ -64,7 +62,6 @@ from sqlproxy.wire.constants import (
     SERVER_STATUS_CURSOR_EXISTS,
 )
 from sqlproxy.wire.framing import UploadReader, payload_of
-from sqlproxy.wire.packets import parse_err
 from sqlproxy.wire.response import CURSOR, QUERY
 from sqlproxy.wire.session_track import Change, parse
 
@@ -79,7 +76,6 @@ _OPENS: Final = BEGIN | BEGIN_READ_ONLY
 _PROGRESS: Final = b"\xff\xff\xff"  # begins MariaDB's report on a long statement, which its reply follows
 _FINDS_NOTHING: Final = EXPLAIN | DDL  # results that leave FOUND_ROWS() alone
 _NO_BLOCK: Final = len(NONE)
-_RERUNS: Final = 2  # times a read whose server was lost is run again: more than one server has to fail in that time
 _LEAVES: Final = (
     GOES_ON | MULTI | CALL | UNKNOWN
 )  # in a transaction elsewhere than on the primary, these are looked at closely
@@ -291,7 +287,7 @@ class Session(Owner):
                 self._held = chunk
                 return
             self._held = b""
-            if not undecided and tracker.first == 0xFF and self._on_error(backend, chunk):
+            if not undecided and tracker.first == 0xFF and losses.on_error(self, backend, chunk):
                 return
             self._forwarded = True
         self.client.write(chunk)
@@ -495,122 +491,9 @@ class Session(Owner):
 
     # -- failures
 
-    def _on_error(self, backend: Backend, reply: bytes) -> bool:
-        """An ERR packet is the whole reply; True when it is dealt with and not for the client."""
-        error = parse_err(reply[HEADER:])
-        text = error.message.encode() if error else b""
-        code = backend.tracker.error
-        if failure.is_evidence(code, text):
-            self.service.evidence(backend.server, f"error {code} from a session")
-        if code == ER_LOCK_DEADLOCK and self._on_conflict(backend):
-            return True
-        outcome = failure.after_error(
-            code,
-            text,
-            self._mask,
-            in_transaction=self.state.in_transaction,
-            pinned=bool(self.state.pins),
-        )
-        if outcome is Outcome.FORWARD:
-            return False
-        self._drop(backend)
-        self._current = None
-        self._resolve(outcome, backend.server, text.decode(errors="replace"))
-        return True
-
-    def _on_conflict(self, backend: Backend) -> bool:
-        """Error 1213 on Galera; True when the statement or its transaction is run again."""
-        state = self.state
-        outcome = failure.after_conflict(self._mask, in_transaction=state.in_transaction, pinned=bool(state.pins))
-        budget = self.service.config.transaction_replay_attempts
-        if outcome is Outcome.FORWARD or not self._records or self._conflicts >= budget:
-            return False
-        if self.service.snapshot.causal != "galera" or (state.in_transaction and not self.log.replayable):
-            return False
-        self._conflicts += 1
-        self.service.stats.conflicts_retried += 1
-        self._executing = self._current = None
-        if state.in_transaction:
-            self._loss = (Outcome.TRANSACTION_LOST, f"a conflict on {backend.server} rolled it back")
-        self._start(dispatch.run_after_conflict)
-        return True
-
     def on_lost(self, backend: Backend, reason: str) -> None:
         """A backend broke or was given up."""
-        if self.backends.get(backend.server) is backend:
-            del self.backends[backend.server]
-        self.service.evidence(backend.server, reason)
-        pinned = self.state.context.pinned == backend.server
-        in_transaction = self.state.context.transaction == backend.server
-        if backend is not self._current:
-            if pinned:
-                self._loss = (Outcome.PIN_LOST, f"server {backend.server} was lost ({reason})")
-            elif in_transaction:
-                outcome = Outcome.UNKNOWN if self._doubtful else Outcome.TRANSACTION_LOST
-                self._loss = (outcome, f"server {backend.server} was lost ({reason})")
-            return
-        self._current = None
-        self._held = b""
-        self.client.resume_reading()
-        forwarded = self._forwarded or self.uploading is not None
-        self._losses += 1
-        if in_transaction and self._doubtful:
-            self._mask |= COMMIT
-        outcome = failure.after_loss(self._mask, in_transaction=in_transaction, pinned=pinned, forwarded=forwarded)
-        self._resolve(outcome, backend.server, reason)
-
-    def _resolve(self, outcome: Outcome, server: str, reason: str) -> None:
-        """Act on a failed statement that was already sent."""
-        if outcome is Outcome.RUN_AGAIN and self._losses > _RERUNS:
-            self._executing = None
-            self._fail(ServerLost(f"server {server} was lost ({reason}), as were the {_RERUNS} before it"))
-            self.idle()
-            return
-        if outcome is Outcome.RUN_AGAIN:
-            self._executing = None
-            self.service.stats.reads_retried += 1
-            self.avoid = (self.service.snapshot.number, server)
-            self._start(dispatch.run)
-            return
-        if outcome is Outcome.TRANSACTION_LOST and self.log.replayable:
-            self._executing = None
-            self._loss = (outcome, f"server {server} was lost ({reason})")
-            self._start(dispatch.run)
-            return
-        if outcome is Outcome.CLOSE:
-            log.warning("session %d: server %s was lost in the middle of a reply: %s", self.number, server, reason)
-            self.client.close()
-            return
-        self._executing = None
-        self._tell(outcome, f"server {server} was lost ({reason})")
-
-    def _tell(self, outcome: Outcome, loss: str) -> None:
-        """Answer the statement at hand with what became of it."""
-        self.log.clear()
-        stats = self.service.stats
-        if outcome is Outcome.TRANSACTION_GONE:
-            self.state.lose_transaction()
-            self.client.send_ok(self._command, self.state.status)
-        elif outcome is Outcome.TRANSACTION_LOST:
-            stats.transactions_lost += 1
-            self.state.lose_transaction()
-            text = f"The transaction was rolled back because {loss}; try restarting transaction"
-            self._fail(SqlproxyError(text, code=ER_LOCK_DEADLOCK, sqlstate="40001"))
-        elif outcome in (Outcome.PIN_LOST, Outcome.PIN_LOST_UNKNOWN):
-            reason = self.state.context.pin_reason
-            text = f"The session ends because {loss} and nothing else has its state: {reason}"
-            if outcome is Outcome.PIN_LOST_UNKNOWN:
-                stats.outcomes_unknown += 1
-                text += "; the outcome of this statement is unknown, it may or may not have been applied"
-            self._fail(SqlproxyError(text, code=ER_CONNECTION_KILLED, sqlstate="08S01"))
-            self.client.close()
-            return
-        else:
-            stats.outcomes_unknown += 1
-            self.state.lose_transaction()
-            text = f"The outcome of this statement is unknown, it may or may not have been applied: {loss}"
-            self._fail(SqlproxyError(text, code=ER_CONNECTION_KILLED, sqlstate="08007"))
-        self.idle()
+        losses.on_lost(self, backend, reason)
 
     def _fail(self, error: SqlproxyError) -> None:
         statement = self._prepared_at_hand()
@@ -638,7 +521,7 @@ class Session(Owner):
 
     def tell_loss(self, loss: tuple[Outcome, str]) -> None:
         """Answer the command at hand with a loss that happened before it."""
-        self._tell(*loss)
+        losses.tell(self, *loss)
 
     def on_snapshot(self, lost: dict[str, str]) -> None:
         """Give up connections to servers that are lost; leave those to be left as soon as work there ends."""
@@ -660,21 +543,12 @@ class Session(Owner):
                 for server in suspects.keys() & self.backends.keys():
                     if not self.backends[server].tracker.done:
                         self.backends[server].abort(suspects[server])
-        elif backend.server in suspects and self._sent >= oldest and (backend is self._attending or self._may_leave()):
+        elif (
+            backend.server in suspects
+            and self._sent >= oldest
+            and (backend is self._attending or losses.may_leave(self))
+        ):
             backend.abort(suspects[backend.server])
-
-    def _may_leave(self) -> bool:
-        """Whether the statement sent last can go on elsewhere without its client noticing."""
-        state, backend = self.state, self._current
-        if backend is None or self._forwarded or self.uploading is not None or state.pins:
-            return False
-        in_transaction = state.context.transaction == backend.server
-        if in_transaction and (self._doubtful or not self.log.replayable or not self.service.snapshot.primary):
-            return False
-        outcome = failure.after_loss(self._mask, in_transaction=in_transaction, pinned=False, forwarded=False)
-        if outcome is Outcome.RUN_AGAIN:
-            return self._losses < _RERUNS and not (self._mask & WRITE and not self.service.snapshot.primary)
-        return outcome is Outcome.TRANSACTION_LOST
 
     def _leave(self, servers: frozenset[str]) -> None:
         """Close connections where nothing is open; maintenance moves open transactions by replay."""
