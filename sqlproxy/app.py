@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sqlproxy import inherited
 from sqlproxy.admin.http import AdminServer
+from sqlproxy.admin.sql import SqlAdmin
 from sqlproxy.config import ServiceConfig, Settings
 from sqlproxy.engine import Engine
 from sqlproxy.errors import SqlproxyError
@@ -49,6 +50,7 @@ class App:
         registry = Registry(inherited.first_slot())
         self.engine = Engine(settings, self.publisher, self.monitor.probe_now, self.monitor.suspect, registry)
         self._admin = AdminServer(self, settings.admin) if settings.admin.listen is not None else None
+        self._sql = SqlAdmin(self, settings.admin) if settings.admin.sql_listen is not None else None
         self._reloading: Reloading | None = None  # once started
 
     @property
@@ -67,6 +69,8 @@ class App:
             self.engine.open()
             if self._admin is not None:
                 await self._admin.start()
+            if self._sql is not None:
+                await self._sql.start()
             await self.monitor.start()
             await self.monitor.first_snapshot(FIRST_SNAPSHOT)
             await self.engine.start()
@@ -97,6 +101,8 @@ class App:
         await self.engine.stop()
         if self._admin is not None:
             await self._admin.stop()
+        if self._sql is not None:
+            await self._sql.stop()
         await self.monitor.stop()
 
     # -- what the admin side sees and does
@@ -145,6 +151,8 @@ class App:
         await self.engine.commit()
         if self._admin is not None:
             self._admin.configure(self.settings.admin)
+        if self._sql is not None:
+            self._sql.configure(self.settings.admin)
 
     async def discard(self) -> None:
         """See ``reloading.Proxy``."""

@@ -227,11 +227,12 @@ class AdminConfig(_Section):
     """``[admin]``: dashboard, REST, metrics, health."""
 
     listen: AddressField | None = Address(host="127.0.0.1", port=8989)
+    sql_listen: AddressField | None = None  # the same over the MySQL protocol
     user: str = ""
     password: SecretStr = SecretStr("")
     token: SecretStr = SecretStr("")
 
-    @field_validator("listen", mode="before")
+    @field_validator("listen", "sql_listen", mode="before")
     @classmethod
     def _empty_is_off(cls, value: object) -> object:
         return None if value == "" else value
@@ -241,8 +242,9 @@ class AdminConfig(_Section):
         if bool(self.user) != bool(self.password.get_secret_value()):
             raise ValueError("user and password go together: one of them is empty")
         secret = self.token.get_secret_value() or self.user
-        if self.listen is not None and not self.listen.is_local and not secret:
-            raise ValueError(f"listen: {self.listen} is not loopback, so user and password or a token are needed")
+        for key, address in (("listen", self.listen), ("sql_listen", self.sql_listen)):
+            if address is not None and not address.is_local and not secret:
+                raise ValueError(f"{key}: {address} is not loopback, so user and password or a token are needed")
         return self
 
 
@@ -352,7 +354,8 @@ class Settings(BaseSettings):
                 if name not in names:
                     raise ValueError(f"services.{service.name}.servers: there is no server named {name!r}")
         listen = [str(address) for service in self.services for address in service.listen]
-        _unique("listen", listen if self.admin.listen is None else [*listen, str(self.admin.listen)])
+        admin = [str(address) for address in (self.admin.listen, self.admin.sql_listen) if address is not None]
+        _unique("listen", [*listen, *admin])
         return self
 
     @property

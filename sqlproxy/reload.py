@@ -14,7 +14,7 @@ from sqlproxy.config import ServerConfig, Settings
 from sqlproxy.errors import ConfigError
 
 # What is made once, when a proxy starts.
-_AT_START: Final = ("workers", "monitor.topology", "admin.listen")
+_AT_START: Final = ("workers", "monitor.topology", "admin.listen", "admin.sql_listen")
 _NAMED: Final = {"servers": "drained first", "services": "its sessions end"}  # lists by name: what a removal means
 _HIDDEN: Final = ("password", "password_hash", "token", "users")
 
@@ -62,7 +62,8 @@ def plan(running: Settings, wanted: Settings) -> Plan:
         if old != new:
             waiting.append(f"{key} needs a restart: {_shown(key, old)} -> {_shown(key, new)}")
             settings = _with(settings, key, old)
-    if running.admin.listen != wanted.admin.listen:  # its credentials are meant for the new address
+    old_ports, new_ports = [(of.admin.listen, of.admin.sql_listen) for of in (running, wanted)]
+    if old_ports != new_ports:  # credentials are meant for the new addresses
         settings = settings.model_copy(update={"admin": running.admin})
     if settings.exactly_once and settings.monitor.topology != "galera":
         raise ConfigError("exactly_once needs monitor.topology = 'galera', and a change of that needs a restart")

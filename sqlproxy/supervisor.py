@@ -21,6 +21,7 @@ from typing import Any
 
 from sqlproxy import inherited
 from sqlproxy.admin.http import AdminServer
+from sqlproxy.admin.sql import SqlAdmin
 from sqlproxy.app import FIRST_SNAPSHOT, explain_route
 from sqlproxy.channel import Channel, ChannelClosed
 from sqlproxy.config import ServiceConfig, Settings
@@ -209,6 +210,7 @@ class Supervisor:
         self._prepared: tuple[Settings, Opened, list[WorkerProcess]] | None = None
         self._workers: list[WorkerProcess] = []
         self._admin = AdminServer(self, settings.admin) if settings.admin.listen is not None else None
+        self._sql = SqlAdmin(self, settings.admin) if settings.admin.sql_listen is not None else None
         self.account_rows: list[dict[str, object]] = []  # as the worker saw them that read them last
         self._confirming: asyncio.Task[None] | None = None
         self._unsubscribe = self.publisher.subscribe(self._tell_snapshot)
@@ -228,6 +230,8 @@ class Supervisor:
         try:
             if self._admin is not None:
                 await self._admin.start()
+            if self._sql is not None:
+                await self._sql.start()
             await self.monitor.start()
             await self.monitor.first_snapshot(FIRST_SNAPSHOT)
             self._confirming = asyncio.create_task(self._confirm())
@@ -273,6 +277,8 @@ class Supervisor:
             self._confirming.cancel()
         if self._admin is not None:
             await self._admin.stop()
+        if self._sql is not None:
+            await self._sql.stop()
         await self.monitor.stop()
         self._unsubscribe()
 
@@ -390,6 +396,8 @@ class Supervisor:
                 worker.restart()
         if self._admin is not None:
             self._admin.configure(settings.admin)
+        if self._sql is not None:
+            self._sql.configure(settings.admin)
         await self._ask_all("commit")
 
     async def discard(self) -> None:

@@ -191,6 +191,8 @@ def _ports(settings: Settings) -> Iterator[Finding]:
             yield port(f"service {service.name}", address)
     if settings.admin.listen is not None:
         yield port("admin", settings.admin.listen)
+    if settings.admin.sql_listen is not None:
+        yield port("admin over SQL", settings.admin.sql_listen)
 
 
 def port(subject: str, address: Address) -> Finding:

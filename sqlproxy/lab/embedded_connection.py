@@ -21,10 +21,11 @@ from mysql_mimic.results import ResultColumn
 from mysql_mimic.session import BaseSession
 from mysql_mimic.types import Capabilities, ColumnType
 
+from sqlproxy.door import ConnectionGone, Packets
 from sqlproxy.errors import ProtocolError, ServerError, SqlproxyError
 from sqlproxy.lab import embedded_results as results
 from sqlproxy.lab.embedded_errors import sql_error
-from sqlproxy.lab.embedded_login import CAPABILITIES, ConnectionGone, Packets, change_user
+from sqlproxy.lab.embedded_login import CAPABILITIES, change_user
 from sqlproxy.lab.embedded_session import Session
 from sqlproxy.lab.embedded_sql import count_parameters
 from sqlproxy.lab.embedded_store import Rows

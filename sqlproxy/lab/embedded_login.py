@@ -1,4 +1,4 @@
-"""The door of a simulated node: packets with limits, and the proxy's own handshake in front of mysql-mimic.
+"""The door of a simulated node: the proxy's own handshake in front of mysql-mimic.
 
 mysql-mimic by itself lets a failed login into the command phase and hangs on a user name without NUL. So none of its
 login code runs: nothing but ``login`` turns a connection into a session, and it raises unless the password was proved.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-from sqlproxy.errors import AccessDenied, PacketTooLarge, ProtocolError
+from sqlproxy.door import Packets
+from sqlproxy.errors import AccessDenied
 from sqlproxy.wire import native_password
 from sqlproxy.wire.auth import Kind, Method
-from sqlproxy.wire.codec import packet
 from sqlproxy.wire.constants import (
     CLIENT_CONNECT_ATTRS,
     CLIENT_CONNECT_WITH_DB,
@@ -31,7 +30,6 @@ from sqlproxy.wire.constants import (
     CLIENT_PS_MULTI_RESULTS,
     CLIENT_SECURE_CONNECTION,
     CLIENT_TRANSACTIONS,
-    MAX_PAYLOAD,
     NATIVE,
     SERVER_STATUS_AUTOCOMMIT,
 )
@@ -55,79 +53,7 @@ CAPABILITIES = (
     | CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
     | CLIENT_DEPRECATE_EOF
 )
-LOGIN_PACKET = 64 << 10  # bytes; no client needs more before it is trusted
 LOGIN_SECONDS = 10.0
-
-
-class ConnectionGone(Exception):
-    """The client closed the connection, or it broke."""
-
-
-class Packets:
-    """Packets over a stream pair, as mysql-mimic's ``Connection`` expects them of its stream.
-
-    ``limit``: the longest payload accepted, in bytes. mysql-mimic's own class is compiled and cannot be extended.
-    """
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._seq = 0
-        self._buffer = bytearray()
-        self.limit = LOGIN_PACKET
-
-    async def read(self) -> bytes:
-        """The next payload. Raises ConnectionGone, PacketTooLarge and, for a wrong sequence id, ProtocolError."""
-        payload = b""
-        while True:
-            try:
-                header = await self._reader.readexactly(4)
-                size = int.from_bytes(header[:3], "little")
-                if len(payload) + size > self.limit:
-                    raise PacketTooLarge("Got a packet bigger than 'max_allowed_packet' bytes")
-                if header[3] != self._seq:
-                    raise ProtocolError("Got packets out of order", code=1156, sqlstate="08S01")
-                self._seq = (self._seq + 1) & 0xFF
-                payload += await self._reader.readexactly(size)
-            except (asyncio.IncompleteReadError, OSError):
-                raise ConnectionGone from None
-            if size < MAX_PAYLOAD:
-                return payload
-
-    def put(self, payload: bytes) -> None:
-        """Queue a payload; ``drain`` sends it."""
-        self._buffer += packet(self._seq, payload)
-        self._seq = (self._seq + 1 + len(payload) // MAX_PAYLOAD) & 0xFF
-
-    async def write(self, payload: bytes, drain: bool = True) -> None:
-        """Queue a payload and, if asked, send what is queued."""
-        self.put(payload)
-        if drain or len(self._buffer) > 1 << 16:
-            await self.drain()
-
-    def write_many(self, payloads: Sequence[bytes]) -> None:
-        """Queue payloads."""
-        for payload in payloads:
-            self.put(payload)
-
-    async def drain(self) -> None:
-        """Send what is queued. Raises ConnectionGone."""
-        data, self._buffer = self._buffer, bytearray()
-        try:
-            self._writer.write(data)
-            await self._writer.drain()
-        except (OSError, RuntimeError):
-            raise ConnectionGone from None
-
-    def reset_seq(self) -> None:
-        """The next packet starts a new command."""
-        self._seq = 0
-
-    def peer(self) -> str:
-        """The client's host as MariaDB names it in ``USER()``."""
-        name: Any = self._writer.get_extra_info("peername")
-        host = str(name[0]) if isinstance(name, tuple) else "localhost"
-        return "localhost" if host in ("127.0.0.1", "::1") else host
 
 
 async def login(packets: Packets, connection_id: int, version: str, users: Mapping[str, str]) -> HandshakeResponse:

@@ -12,9 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sqlproxy.door import ConnectionGone, Packets
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.lab.embedded_connection import NodeConnection
-from sqlproxy.lab.embedded_login import ConnectionGone, Packets, login
+from sqlproxy.lab.embedded_login import login
 from sqlproxy.lab.embedded_session import Session
 from sqlproxy.lab.embedded_store import Store
 from sqlproxy.lab.embedded_variables import DEFAULTS, SERVER_VERSION, NodeStatus, Value, Variables

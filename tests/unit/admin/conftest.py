@@ -92,7 +92,8 @@ class Runtime:
 
     def explain(self, sql: bytes, in_transaction: bool) -> dict[str, object]:
         self.asked.append((sql, in_transaction))
-        return {"target": "primary", "server": "n1", "rules": ["it is a write"]}
+        words: dict[str, object] = {"reason": "a write", "classification": "WRITE", "candidates": [], "pins": []}
+        return {"target": "primary", "server": "n1", "rules": ["it is a write"]} | words
 
 
 def view(name: str, role: Role = Role.REPLICA, state: AdminState = AdminState.ACTIVE, **more: object) -> ServerView:

@@ -2,8 +2,9 @@ import asyncio
 
 import pytest
 
+from sqlproxy.door import ConnectionGone, Packets
 from sqlproxy.errors import AccessDenied, PacketTooLarge, ProtocolError
-from sqlproxy.lab.embedded_login import CAPABILITIES, ConnectionGone, Packets, login
+from sqlproxy.lab.embedded_login import CAPABILITIES, login
 from sqlproxy.wire import native_password
 from sqlproxy.wire.codec import packet
 from sqlproxy.wire.constants import CLIENT_PLUGIN_AUTH, NATIVE
