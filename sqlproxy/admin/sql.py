@@ -34,6 +34,7 @@ from sqlproxy.wire.server_auth import ServerAuth
 log = logging.getLogger("sqlproxy.admin")
 
 MAX_CLIENTS: Final = 64
+THREADS: Final = 2  # queries that run at one time
 MAX_PACKET: Final = 1 << 20
 MAX_STATEMENTS: Final = 1000  # prepared by one client
 OVERHEAD: Final = 0.0003  # seconds that a statement costs beside what it asks for
@@ -88,6 +89,7 @@ class SqlAdmin:
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
+        self._threads = asyncio.Semaphore(THREADS)
 
     def configure(self, config: AdminConfig) -> None:
         """Other credentials from now on; the address stays."""
@@ -150,7 +152,9 @@ class SqlAdmin:
         await packets.write(ok_packet(_STATUS))
         packets.limit = MAX_PACKET
         who = f"{name or 'anonymous'} from {host} (SQL)"
-        await Connection(packets, Statements(self._runtime, who), self._runtime, request.capabilities).run()
+        await Connection(
+            packets, Statements(self._runtime, who, self._threads), self._runtime, request.capabilities
+        ).run()
 
     async def _greet(self, packets: Packets, host: str) -> HandshakeResponse:
         scramble = new_scramble()

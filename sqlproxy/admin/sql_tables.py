@@ -18,6 +18,7 @@ from sqlproxy.wire.result_set import Value
 
 SECONDS: Final = 2.0  # for one query
 MOST_ROWS: Final = 100_000
+MOST_BYTES: Final = 16 << 20
 _LONGEST: Final = 16 << 20  # bytes of a value
 _STEPS: Final = 20_000  # of SQLite's machine between two looks at the clock
 _READING: Final = frozenset(
@@ -140,15 +141,26 @@ def run(query: Query, rows: Mapping[str, Sequence[Sequence[Value]]]) -> Result:
         _fill(connection, query.tables, rows)
         _confine(connection)
         cursor = connection.execute(query.text, query.parameters)
-        found = cursor.fetchmany(MOST_ROWS + 1)
+        found = _fetched(cursor)
         names = [column[0] for column in cursor.description or ()]
     except sqlite3.Error as error:
         raise _translated(str(error)) from None
     finally:
         connection.close()
-    if len(found) > MOST_ROWS:
-        raise ServerError(f"the result has more than {MOST_ROWS} rows: add a LIMIT", code=1104, sqlstate="42000")
     return Result([query.names.get(name, name) for name in names], [[_text(v) for v in row] for row in found])
+
+
+def _fetched(cursor: sqlite3.Cursor) -> list[tuple[Any, ...]]:
+    """All rows. Raises ServerError when they are too many or too long."""
+    found: list[tuple[Any, ...]] = []
+    size = 0
+    while part := cursor.fetchmany(1000):
+        found += part
+        size += sum(len(value) for row in part for value in row if isinstance(value, str | bytes))
+        if len(found) > MOST_ROWS or size > MOST_BYTES:
+            text = f"the result has more than {MOST_ROWS} rows or {MOST_BYTES >> 20} MiB: add a LIMIT"
+            raise ServerError(text, code=1104, sqlstate="42000")
+    return found
 
 
 def _text(value: Any) -> Value:

@@ -99,6 +99,8 @@ async def test_a_route_is_explained(runtime: Runtime) -> None:
         "SELECT load_extension('x')",
         "SELECT zeroblob(1000000000)",
         "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x FROM r) SELECT COUNT(*) FROM r",
+        "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r LIMIT 100001) SELECT * FROM r",
+        "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r LIMIT 20) SELECT hex(zeroblob(1000000)) FROM r",
         "SET SERVER n9 = 'drain'",
         "SET SERVER n1 = 'sideways'",
         "KILL 8",
