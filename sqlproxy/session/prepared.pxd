@@ -13,6 +13,7 @@ cdef class PreparedStatement:
     cdef public unsigned long long key
     cdef public list long_data
     cdef public Py_ssize_t long_data_size
+    cdef public bint overflow
     cdef public str cursor
     cdef public bytes database
     cdef public object hint

@@ -6,6 +6,7 @@ Imports inside functions and under TYPE_CHECKING count like any other.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import cache
@@ -157,3 +158,32 @@ def test_an_import_is_seen_wherever_it_hides(tmp_path: Path) -> None:
         "sqlproxy.wire.codec",
         "aiohttp.web",
     }
+
+
+def declarations() -> dict[str, tuple[str, str]]:
+    """The classes of all declaration files: name → (name of the class it extends or "", what is declared)."""
+    pattern = re.compile(r"^cdef class (\w+)(?:\((\w+)\))?:\n((?:[ \t]+.*\n|\n)*)", re.MULTILINE)
+    texts = [path.read_text() + "\n" for path in PACKAGE.rglob("*.pxd")]
+    return {m[1]: (m[2] or "", m[3]) for text in texts for m in pattern.finditer(text)}
+
+
+def assigned(body: ast.ClassDef) -> set[str]:
+    """The attributes that a class's own methods set on ``self``."""
+    stored = [node for node in ast.walk(body) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
+    return {node.attr for node in stored if isinstance(node.value, ast.Name) and node.value.id == "self"}
+
+
+def test_a_compiled_class_declares_every_attribute() -> None:
+    """Compiled, an undeclared one raises AttributeError, which no uncompiled test can show."""
+    known = declarations()
+    for path in sorted(PACKAGE.rglob("*.pxd")):
+        source = path.with_suffix(".py")
+        for node in ast.parse(source.read_text()).body if source.exists() else ():
+            if not isinstance(node, ast.ClassDef) or node.name not in known:
+                continue
+            name, text = node.name, ""
+            while name:
+                name, declared = known.get(name, ("", ""))
+                text += declared
+            missing = assigned(node) - set(re.findall(r"\w+", text))
+            assert "__dict__" in text or not missing, f"{path.name}: {node.name} lacks {sorted(missing)}"
