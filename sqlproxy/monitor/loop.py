@@ -30,6 +30,7 @@ from sqlproxy.topology.publisher import Publisher
 log = logging.getLogger("sqlproxy.monitor")
 
 RISE = 3  # intervals a returning server must have been good before it may take over as primary
+SETTLE = 20.0  # seconds that it waits for others which have left lately: one move of the primary for all of them
 MIN_GAP = 0.05  # seconds between two probes of one server, however much evidence comes in
 PATIENT_AFTER = 5.0  # seconds a server is down before it is probed more slowly
 PATIENT_PERIOD = 1.0  # seconds between probes then, unless the interval is longer
@@ -86,6 +87,7 @@ class _Watch:
     probe: Prober | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     good_since: float | None = None
+    left_at: float = -math.inf  # when it was good last
     down_since: float | None = None
     asked: float = 0.0  # when the probe that is not answered yet began, 0.0 when there is none
     answered: asyncio.Event = field(default_factory=asyncio.Event)  # set by each report, for ``doubt`` to clear
@@ -362,7 +364,11 @@ class Monitor:
         self._verdict = verdict
         for view in verdict.servers:
             watch = self._watches[view.name]
-            watch.good_since = None if not view.usable else watch.good_since or self._clock.now()
+            if not view.usable:
+                watch.left_at = self._clock.now() if watch.good_since is not None else watch.left_at
+                watch.good_since = None
+            elif watch.good_since is None:
+                watch.good_since = self._clock.now()
         self._publish(verdict)
         if self._preferred is not None and self._preferred not in verdict.candidates:
             lost, self._preferred = self._preferred, None
@@ -373,6 +379,8 @@ class Monitor:
 
     def _situation(self) -> Situation:
         now, hold = self._clock.now(), RISE * self._config.interval
+        if any(w.good_since is None and now - w.left_at < SETTLE for w in self._watches.values()):
+            hold = max(hold, SETTLE)
         rising = [n for n, w in self._watches.items() if w.good_since is None or now - w.good_since < hold]
         return Situation(
             servers=self._servers,

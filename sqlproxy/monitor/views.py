@@ -144,8 +144,31 @@ def _judge_home(home: tuple[Component, ...], uuid: str, remembered: Memory, situ
     same = remembered.split or keys == remembered.disputed
     since = remembered.since if same and remembered.disputed else situation.now
     lasted = min(component.newest for component in home) > since + ROUNDS * situation.interval
+    behind = [c for c in home if _is_behind(c, home)] if lasted and not remembered.split else []
+    if len(home) - len(behind) == 1:
+        return _leave_behind(behind, home[0], Memory(uuid, keys, since))
     memory = Memory(uuid, keys, since, remembered.split or lasted)
     return _split(home, memory, situation) if memory.split else _skew(home, memory, situation)
+
+
+def _is_behind(component: Component, home: Sequence[Component]) -> bool:
+    """Whether the majority of a view has gone on to a newer one, which these members have not noticed.
+
+    So it is with a node that was frozen and woke up. A second half that is Primary in earnest counts nobody missing.
+    """
+    size = max(member.size for member in component.members)
+    newer = sum(len(other.members) for other in home if other.conf_id > component.conf_id)
+    return 0 < size - len(component.members) <= newer and 2 * newer > size
+
+
+def _leave_behind(behind: Sequence[Component], current: Component, memory: Memory) -> Outlook:
+    """Go on without those that have missed a view change: no split brain, and nothing to keep the primary for."""
+    outsiders = {
+        member.name: f"behind: it still sees view {component.conf_id}, the others {current.conf_id}"
+        for component in behind
+        for member in component.members
+    }
+    return Outlook(memory, outsiders)
 
 
 def _skew(home: tuple[Component, ...], memory: Memory, situation: Situation) -> Outlook:

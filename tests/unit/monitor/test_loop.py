@@ -482,3 +482,26 @@ async def test_doubt_about_an_unknown_or_dead_server_is_ignored() -> None:
         bench.monitor.suspect("n3", "no byte")
         await bench.clock.advance(1.0)
         assert bench.role("n3") is Role.DOWN
+
+
+async def test_after_a_total_outage_the_primary_moves_once_however_the_servers_return() -> None:
+    async with Bench() as bench:
+        for name in ("n1", "n2", "n3"):
+            bench.fail(name)
+        await bench.clock.advance(2.0)
+        for back in (("n3",), ("n2", "n3"), ("n1", "n2", "n3")):  # each takes the lowest index
+            for index, name in enumerate(back):
+                bench.change(name, index, cluster_conf_id=str(20 + len(back)), cluster_size=str(len(back)))
+            await bench.clock.advance(4.0)
+        await bench.clock.advance(30.0)
+        moves = [text.split(":")[0] for text in bench.events("primary")]
+        assert moves[-3:] == ["primary n3 -> none", "primary none -> n3", "primary n3 -> n1"]
+
+
+async def test_a_server_that_stays_away_holds_up_the_return_of_another_only_for_a_while() -> None:
+    async with Bench() as bench:
+        bench.fail("n1")
+        bench.fail("n3")
+        await bench.clock.advance(2.0)
+        bench.change("n1", 0)
+        assert 15.0 < await bench.until(lambda: bench.primary == "n1", 30.0) <= 20.0

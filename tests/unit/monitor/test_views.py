@@ -22,7 +22,8 @@ def split(at: float, before: Snapshot = BEFORE, preferred: str | None = None) ->
     """n1 in view 7 against n2 and n3 in view 8, still disagreeing after two rounds."""
 
     def reports(when: float) -> list[NodeReport]:
-        return [old("n1", 0, when), new("n2", 0, when), report("n3", 1, when, cluster_conf_id="8")]
+        alone = report("n1", 0, when, cluster_size="1")
+        return [alone, new("n2", 0, when), report("n3", 1, when, cluster_conf_id="8")]
 
     first = judge(*reports(at), before=before, now=at)
     later = at + 1.1
@@ -68,6 +69,22 @@ def test_views_that_still_differ_in_newer_reports_are_a_split_brain() -> None:
     assert not seen(verdict, "n3").usable
     expected = f"split brain: several Primary components with state uuid {UUID}: n2, n3 in view 8 against n1 in view 7"
     assert verdict.alarms == (f"{expected}; staying with n1",)
+
+
+def test_a_node_that_slept_through_a_view_change_is_no_split_brain() -> None:
+    before = previous("n2", "n2", "n3")
+
+    def woken(at: float) -> list[NodeReport]:
+        return [old("n1", 0, at), new("n2", 0, at), report("n3", 1, at, cluster_conf_id="8")]
+
+    first = judge(*woken(NOW), before=before, now=NOW)
+    assert (first.primary, first.alarms) == ("n2", ())
+    later = judge(*woken(NOW + 1.1), before=before, now=NOW + 1.1, memory=first.memory)
+    assert (later.primary, later.alarms) == ("n2", ())
+    assert seen(later, "n1").reason == "behind: it still sees view 7, the others 8"
+    dead = [old("n1", 0, NOW + 2), down("n2"), report("n3", 0, NOW + 2, cluster_conf_id="8")]
+    after = judge(*dead, before=before, now=NOW + 2, memory=later.memory)
+    assert after.primary is None  # one against one: nobody knows who is behind
 
 
 def test_an_old_report_is_no_evidence_of_a_split_brain() -> None:
