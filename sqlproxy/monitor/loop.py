@@ -379,9 +379,10 @@ class Monitor:
 
     def _situation(self) -> Situation:
         now, hold = self._clock.now(), RISE * self._config.interval
-        if any(w.good_since is None and now - w.left_at < SETTLE for w in self._watches.values()):
-            hold = max(hold, SETTLE)
         rising = [n for n, w in self._watches.items() if w.good_since is None or now - w.good_since < hold]
+        if any(now - self._watches[name].left_at < SETTLE for name in rising):
+            hold = max(hold, SETTLE)
+            rising = [n for n, w in self._watches.items() if w.good_since is None or now - w.good_since < hold]
         return Situation(
             servers=self._servers,
             reports=self._reports,

@@ -59,6 +59,7 @@ async def acquire(session: Session, mask: int, position: int | None = None, hint
         decision = failed.route(mask)
         refused = _why_not(session, mask, decision)
         if not refused:
+            _drop_deaf(session, decision.server, mask)
             try:
                 backend = await backend_for(session, decision.server)
                 await _make_current(session, backend, position, mask)
@@ -212,7 +213,7 @@ async def backend_for(session: Session, name: str) -> Backend:
     login = session.login
     current = replace(login, database=session.state.database)
     async with service.while_usable(name), service.openings[name]:
-        backend = await _opened(pool, current, service.config.connect_timeout)
+        backend = await _opened(pool, current, service.config.connect_timeout, fresh=_must_catch_up(session, name, 0))
     view = service.snapshot.server(name)
     if view is None or not view.usable:
         backend.close()
@@ -225,9 +226,12 @@ async def backend_for(session: Session, name: str) -> Backend:
     return backend
 
 
-async def _opened(pool: Pool, login: Login, timeout: float) -> Backend:
-    """One that another session left, else a new one, for which idle ones make room. Raises as ``connect``."""
-    backend = await reuse(pool, login, timeout)
+async def _opened(pool: Pool, login: Login, timeout: float, *, fresh: bool) -> Backend:
+    """One that another session left, unless it must be ``fresh``, else a new one, for which idle ones make room.
+
+    Raises as ``connect``.
+    """
+    backend = None if fresh else await reuse(pool, login, timeout)
     if backend is not None:
         return backend
     limit = pool.server.max_connections
@@ -287,14 +291,7 @@ def refuse_evidence(backend: Backend, error: ServerError) -> None:
 async def _catch_up(session: Session, backend: Backend, mask: int) -> None:
     state, service = session.state, session.service
     written = state.written
-    must = not state.in_transaction and needs_sync(
-        service.config.causal_reads,
-        service.snapshot.causal,
-        written,
-        backend.synced,
-        backend.server == state.written_on,
-    )
-    if not must:
+    if not _must_catch_up(session, backend.server, backend.synced):
         return
     try:
         async with service.while_usable(backend.server):  # a server that stops applying leaves use, and never answers
@@ -303,3 +300,20 @@ async def _catch_up(session: Session, backend: Backend, mask: int) -> None:
     except ServerError as error:
         raise ServerLost(f"server {backend.server} has not applied this session's writes: {error.message}") from None
     backend.synced = written
+
+
+def _must_catch_up(session: Session, server: str, synced: int) -> bool:
+    """Whether a read on a server has to wait there for the session's writes; it is known to have ``synced`` of them."""
+    state, service = session.state, session.service
+    config, causal = service.config.causal_reads, service.snapshot.causal
+    return not state.in_transaction and needs_sync(config, causal, state.written, synced, server == state.written_on)
+
+
+def _drop_deaf(session: Session, server: str, mask: int) -> None:
+    """Give up a connection that cannot wait for the session's writes as the next statement must."""
+    backend = session.backends.get(server)
+    if backend is None or not backend.deaf or mask & LAST or not _must_catch_up(session, server, backend.synced):
+        return
+    tied = {session.state.context.pinned, *(statement.cursor for statement in session.state.statements.values())}
+    if server not in tied:
+        session.give_up(backend)

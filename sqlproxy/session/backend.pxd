@@ -22,6 +22,7 @@ cdef class Backend(Receiver):
     cdef public bytes scramble
     cdef public long long applied
     cdef public long long synced
+    cdef public bint deaf
     cdef public tuple idle
     cdef public dict statements
     cdef public bint closed

@@ -59,7 +59,8 @@ class Owner:
 class Backend(Receiver):
     """An authenticated connection, and the protocol of its transport: an asyncio.Protocol in all but name, so that it
     can be compiled. ``applied``: history number up to which it is current; ``synced``: how many of the session's
-    writes its server is known to have applied."""
+    writes its server is known to have applied; ``deaf``: it was reset, after which MariaDB ignores wsrep_sync_wait
+    (THD::init clears wsrep_client_thread, which only a new connection sets)."""
 
     def __init__(self, server: str, stats: ServerStats, deprecate_eof: bool) -> None:
         self.server = server
@@ -74,6 +75,7 @@ class Backend(Receiver):
         self.scramble = b""
         self.applied = 0
         self.synced = 0
+        self.deaf = False
         self.idle = (0, 0.0)  # replies awaited so far, and since when (loop time) there was no further one
         self.statements: dict[int, BackendStatement] = {}
         self.closed = False
@@ -189,6 +191,7 @@ class Backend(Receiver):
     def reset_ahead(self) -> None:
         """Let the server give up what the session has left there; its answer is awaited by nobody and dropped."""
         self.statements.clear()
+        self.deaf = True
         self._ask_ahead(bytes((COM_RESET_CONNECTION,)), SINGLE)
 
     @property
@@ -313,6 +316,7 @@ class Backend(Receiver):
         self._packets = asyncio.Queue()
         self._starting = True
         self.applied = self.synced = 0
+        self.deaf = True
         self.statements.clear()
         self.stats.connections -= 1
         self.stats.connections_total -= 1

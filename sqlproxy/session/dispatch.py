@@ -158,6 +158,7 @@ async def _reset_connection(session: Session, command: bytes) -> None:
     for backend in tuple(session.backends.values()):
         try:
             await backend.call(bytes((c.COM_RESET_CONNECTION,)), SINGLE, session.service.config.connect_timeout)
+            backend.deaf = True
             backend.track()
         except SqlproxyError:
             backend.close()

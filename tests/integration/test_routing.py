@@ -13,6 +13,7 @@ from pymysql.connections import Connection
 from pymysql.constants import CLIENT
 
 from sqlproxy.lab.galera import GaleraLab
+from sqlproxy.wire.constants import COM_RESET_CONNECTION
 from tests.support.cluster import servers_of, wait_settled
 from tests.support.mysqlclient import ask, connected, rows
 from tests.support.proxy import Proxy, free_port, running_proxy
@@ -360,6 +361,18 @@ def test_a_replica_is_made_to_catch_up_once_per_write_if_reads_are_causal(
         for _ in range(3):
             assert server(connection) in cluster.replicas
         assert causal_waits(cluster) == before + waits
+
+
+def test_a_connection_that_was_reset_or_used_before_catches_up_too(cluster: Cluster) -> None:
+    for _ in range(3):  # later connections may find those of earlier ones
+        with connected(cluster.proxy.port) as connection:
+            rows(connection, "SELECT 1 FROM one")
+            connection._execute_command(COM_RESET_CONNECTION, b"")
+            connection._read_ok_packet()
+            before = causal_waits(cluster)
+            rows(connection, "INSERT INTO many (note) VALUES ('r')")
+            assert server(connection) in cluster.replicas
+            assert causal_waits(cluster) == before + 1
 
 
 # -- services

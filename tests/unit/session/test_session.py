@@ -572,6 +572,20 @@ async def test_a_read_after_a_write_waits_for_the_replica_to_catch_up_once(bench
 
 
 @virtual
+async def test_a_connection_that_was_reset_is_replaced_where_it_would_have_to_wait(bench: MakeBench) -> None:
+    b = bench("n1", "n2")
+    client = b.client()
+    await client.ask("SELECT a FROM t")
+    await client.run(command(c.COM_RESET_CONNECTION))
+    await client.ask("SELECT a FROM t")
+    assert len(b.fleet["n2"].connections) == 1
+    await client.ask("INSERT INTO t VALUES (1)")
+    await client.ask("SELECT a FROM t")
+    assert len(b.fleet["n2"].connections) == 2
+    assert b.fleet["n2"].texts[-2:] == ["SET STATEMENT wsrep_sync_wait=1 FOR SELECT 1", "SELECT a FROM t"]
+
+
+@virtual
 async def test_a_replica_that_cannot_catch_up_is_passed_over(bench: MakeBench) -> None:
     b = bench("n1", "n2")
     client = b.client()
