@@ -27,6 +27,7 @@ from tests.support.mysql_server import MySQLServer
 from tests.support.mysqlclient import connected, rows
 from tests.unit.sql.test_body import OTHERS, PLAIN_READS
 from tests.unit.sql.test_statement import ALL
+from tests.unit.sql.test_statement_table import STATEMENTS
 
 DATA = Path(__file__).parent.parent / "data" / "statements"
 SCHEMA = """
@@ -119,7 +120,13 @@ def own() -> list[str]:
 
 def corpus(generation: int) -> list[str]:
     """Everything that may go to a replica when the servers are of these generations."""
-    texts = [*own(), *PLAIN_READS.strip().splitlines(), *(sql for sql, _ in OTHERS), *(sql for sql, _ in ALL)]
+    texts = [
+        *own(),
+        *PLAIN_READS.strip().splitlines(),
+        *(sql for sql, _ in OTHERS),
+        *(sql for sql, _ in ALL),
+        *STATEMENTS,
+    ]
     return [sql for sql in dict.fromkeys(texts) if classify(sql.encode(), 0, generation) & (READ | LAST)]
 
 
