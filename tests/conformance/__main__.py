@@ -21,7 +21,7 @@ from tests.conformance.run import SUITES, run
 from tests.conformance.table import table
 
 _TOPOLOGIES = ("single", "galera")
-_TRIES, _QUICK_TRIES = 5000, 500
+_QUICK_TRIES = 500
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
     proof = []
     if "galera" in topologies and not options.suite:
-        proof = causal.prove(_QUICK_TRIES if options.quick else _TRIES)
+        proof = causal.prove(_QUICK_TRIES if options.quick else causal.TRIES)
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table(reports))
     if proof:

@@ -22,7 +22,6 @@ SUITES: dict[str, Callable[[Endpoint, Path, bool], Results]] = {
     "sqlalchemy-pymysql": frameworks.sqlalchemy_pymysql,
     "sqlalchemy-mysqldb": frameworks.sqlalchemy_mysqldb,
     "sqlalchemy-asyncmy": frameworks.sqlalchemy_asyncmy,
-    "sqlalchemy-aiomysql": frameworks.sqlalchemy_aiomysql,
     "django": frameworks.django,
     "sysbench": sysbench,
     "mysqltest-text": mysqltest.as_text,

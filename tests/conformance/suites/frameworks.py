@@ -38,11 +38,6 @@ def sqlalchemy_asyncmy(endpoint: Endpoint, work: Path, quick: bool) -> Results:
     return _sqlalchemy(endpoint, work, "asyncmy", ("--no-binary=asyncmy", "asyncmy==0.2.18", "cryptography"))
 
 
-def sqlalchemy_aiomysql(endpoint: Endpoint, work: Path, quick: bool) -> Results:
-    """SQLAlchemy's dialect suite on aiomysql."""
-    return _sqlalchemy(endpoint, work, "aiomysql", ("aiomysql==0.3.2", "PyMySQL==1.1.2", "cryptography"))
-
-
 def _sqlalchemy(endpoint: Endpoint, work: Path, driver: str, requirements: tuple[str, ...]) -> Results:
     endpoint.fresh_databases("test", "test_schema")
     tree = work / "tree"
