@@ -95,11 +95,12 @@ def endpoints(topology: str) -> Iterator[tuple[Endpoint, Endpoint]]:
 
 @contextmanager
 def _proxied(directory: Path, direct: Endpoint) -> Iterator[Endpoint]:
-    """TLS to the servers as on any but a loopback address: they tell a client that asks whether there is some."""
+    """Plain sockets to one server, which is the default on loopback; TLS to a cluster, as on any other address."""
     servers = {f"n{number}": port for number, port in enumerate(direct.ports, 1)}
     socket = directory / "proxy.sock"
     extra = f'[[services]]\nname = "socket"\nlisten = "unix:{socket}"\n'
-    with running_proxy(directory, servers, extra=extra, server='tls = { mode = "required" }') as proxy:
+    server = 'tls = { mode = "required" }' if len(servers) > 1 else ""
+    with running_proxy(directory, servers, extra=extra, server=server) as proxy:
         if len(servers) > 1:
             proxy.wait_roles(**dict.fromkeys(servers, "replica") | {"n1": "primary"})
         yield Endpoint("proxied", proxy.port, socket, direct.lab)
