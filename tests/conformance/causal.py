@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -20,14 +23,13 @@ from rich.table import Table
 from sqlproxy.wire import codec
 from tests.conformance.endpoint import HOST, PASSWORD, USER, Endpoint, endpoints
 from tests.conformance.packages import program
-from tests.support.proxy import running_proxy
-from tests.support.rawclient import RawClient, as_error, logged_in, values
+from tests.support.proxy import Proxy, running_proxy
+from tests.support.rawclient import RawClient, as_error, as_ok, logged_in, values
 
 GUARANTEES = ("session", "none")
-PROTOCOLS = ("text", "binary")
 TRIES = 5000
 _DATABASE = "causal"
-_WRITE = "UPDATE own SET v = {} WHERE id = 1"
+_WRITE = "UPDATE own SET v = {} WHERE id = {}"
 # The port tells which node answered.
 _READ = "SELECT CONCAT(v), CONCAT(@@port) FROM own WHERE id = {}"
 _STRING = b"\xfd\x00"  # parameter type VAR_STRING
@@ -35,16 +37,16 @@ _STRING = b"\xfd\x00"  # parameter type VAR_STRING
 _LOAD = "oltp_write_only --threads=4 --tables=2 --table-size=5000 --rate=150"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reads:
     """Reads after own writes: ``elsewhere`` were answered by another node than the primary, ``stale`` of them by one
     that had not applied the write; ``microseconds`` are those of each read."""
 
     guarantee: str
     protocol: str
-    elsewhere: int
-    stale: int
-    microseconds: Sequence[int]
+    elsewhere: int = 0
+    stale: int = 0
+    microseconds: list[int] = field(default_factory=list)
 
     @property
     def median(self) -> int:
@@ -57,8 +59,9 @@ class Reads:
 
 def prove(tries: int) -> list[Reads]:
     """So many writes and reads for each guarantee and protocol, on a cluster made for it."""
-    with endpoints("galera") as (direct, _), _loaded(direct):
-        return [reads for guarantee in GUARANTEES for reads in _reads(direct, guarantee, tries)]
+    with endpoints("galera") as (direct, _), _loaded(direct), ExitStack() as stack:
+        ports = {guarantee: stack.enter_context(_proxy(direct, guarantee)).port for guarantee in GUARANTEES}
+        return [reads for session in (_Text, _Binary) for reads in _reads(session, ports, tries, primary=direct.port)]
 
 
 def holds(proof: Sequence[Reads]) -> bool:
@@ -83,7 +86,7 @@ def _loaded(direct: Endpoint) -> Iterator[None]:
     """The table to read, and writers on the primary that go on until the end."""
     direct.fresh_databases(_DATABASE, "sbtest")
     direct.sql(f"CREATE TABLE {_DATABASE}.own (id INT PRIMARY KEY, v INT)")
-    direct.sql(f"INSERT INTO {_DATABASE}.own VALUES (1, 0)")
+    direct.sql(f"INSERT INTO {_DATABASE}.own VALUES {', '.join(f'({row}, 0)' for row in range(len(GUARANTEES)))}")
     command = [program("sysbench", "sysbench"), *_LOAD.split(), f"--mysql-host={HOST}", f"--mysql-port={direct.port}"]
     command += [f"--mysql-user={USER}", f"--mysql-password={PASSWORD}", "--time=0", "--events=0"]
     subprocess.run([*command, "prepare"], stdout=subprocess.DEVNULL, check=True)
@@ -97,73 +100,100 @@ def _loaded(direct: Endpoint) -> Iterator[None]:
         load.wait()
 
 
-def _reads(direct: Endpoint, guarantee: str, tries: int) -> Iterator[Reads]:
+@contextmanager
+def _proxy(direct: Endpoint, guarantee: str) -> Iterator[Proxy]:
     servers = {f"n{number}": port for number, port in enumerate(direct.ports, 1)}
-    directory = direct.servers[0].directory.parent
-    with running_proxy(directory, servers, service=f'causal_reads = "{guarantee}"') as proxy:
+    service = f'causal_reads = "{guarantee}"'
+    with tempfile.TemporaryDirectory() as directory, running_proxy(Path(directory), servers, service=service) as proxy:
         proxy.wait_roles(**dict.fromkeys(servers, "replica") | {"n1": "primary"})
-        for protocol in PROTOCOLS:
-            with logged_in(proxy.port, user=USER, password=PASSWORD, database=_DATABASE) as client:
-                session = _Text(client) if protocol == "text" else _Binary(client)
-                yield _measure(session, guarantee, protocol, tries, direct.port)
+        yield proxy
 
 
-class _Text:
-    """Writes and reads of statements as text."""
+def _reads(kind: type[_Session], ports: Mapping[str, int], tries: int, primary: int) -> list[Reads]:
+    """The sessions of both guarantees take turns, so that what else the machine does slows both alike."""
+    found = [Reads(guarantee, kind.protocol) for guarantee in ports]
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(logged_in(port, user=USER, password=PASSWORD, database=_DATABASE))
+            for port in ports.values()
+        ]
+        sessions = [kind(client, row) for row, client in enumerate(clients)]
+        for session in sessions:
+            session.read()  # opens the connection to the replica
+        for number in range(1, tries + 1):
+            for session, reads in zip(sessions, found, strict=True):
+                _try(session, number, reads, primary)
+    return found
 
-    def __init__(self, client: RawClient) -> None:
-        self._client = client
 
+def _try(session: _Session, number: int, reads: Reads, primary: int) -> None:
+    session.write(number)
+    began = time.perf_counter_ns()
+    value, port = session.read()
+    reads.microseconds.append((time.perf_counter_ns() - began) // 1000)
+    reads.elsewhere += port != primary
+    reads.stale += value != number
+
+
+class _Session(ABC):
+    """One session's row and how it is written and read."""
+
+    protocol = ""
+
+    @abstractmethod
+    def __init__(self, client: RawClient, row: int) -> None: ...
+
+    @abstractmethod
     def write(self, number: int) -> None:
-        answer = self._client.query(_WRITE.format(number))[0]
-        if answer[0] == 0xFF:
-            raise as_error(answer)
+        """Raises ServerError."""
 
+    @abstractmethod
     def read(self) -> tuple[int, int]:
         """The number, and the port of the node that answered."""
-        number, port = self._client.rows(_READ.format(1))[0]
+
+
+class _Text(_Session):
+    """Statements as text."""
+
+    protocol = "text"
+
+    def __init__(self, client: RawClient, row: int) -> None:
+        self._client, self._row = client, row
+
+    def write(self, number: int) -> None:
+        as_ok(self._client.query(_WRITE.format(number, self._row))[0])
+
+    def read(self) -> tuple[int, int]:
+        number, port = self._client.rows(_READ.format(self._row))[0]
         return int(number or 0), int(port or 0)
 
 
-class _Binary:
-    """The same as prepared statements."""
+class _Binary(_Session):
+    """Prepared statements."""
 
-    def __init__(self, client: RawClient) -> None:
-        self._client = client
-        self._write, _ = client.prepare(_WRITE.format("?"))
+    protocol = "binary"
+
+    def __init__(self, client: RawClient, row: int) -> None:
+        self._client, self._row = client, row
+        self._write, _ = client.prepare(_WRITE.format("?", "?"))
         self._read, _ = client.prepare(_READ.format("?"))
 
     def write(self, number: int) -> None:
-        answer = self._execute(self._write, number)[0]
-        if answer[0] == 0xFF:
-            raise as_error(answer)
+        as_ok(self._execute(self._write, number, self._row)[0])
 
     def read(self) -> tuple[int, int]:
-        """The number, and the port of the node that answered."""
-        packets = self._execute(self._read, 1)
-        if packets[-1][0] == 0xFF or packets[0][0] == 0xFF:
-            raise as_error(packets[0] if packets[0][0] == 0xFF else packets[-1])
-        # Before the end: a row of a zero byte, one byte of NULL bits and two strings.
-        number, port = values(packets[-2][2:])
+        # Before the end of the reply: a row of a zero byte, one byte of NULL bits and two strings.
+        number, port = values(self._execute(self._read, self._row)[-2][2:])
         return int(number or 0), int(port or 0)
 
-    def _execute(self, statement: int, value: int) -> list[bytes]:
-        # No NULLs, types follow, one string.
-        return self._client.execute(statement, b"\x00\x01" + _STRING + codec.write_lenenc_string(str(value).encode()))
-
-
-def _measure(session: _Text | _Binary, guarantee: str, protocol: str, tries: int, primary: int) -> Reads:
-    elsewhere = stale = 0
-    microseconds = []
-    session.read()  # opens the connection to the replica
-    for number in range(1, tries + 1):
-        session.write(number)
-        began = time.perf_counter_ns()
-        found, port = session.read()
-        microseconds.append((time.perf_counter_ns() - began) // 1000)
-        elsewhere += port != primary
-        stale += found < number
-    return Reads(guarantee, protocol, elsewhere, stale, microseconds)
+    def _execute(self, statement: int, *arguments: int) -> list[bytes]:
+        """No NULLs, types follow, every argument a string."""
+        strings = b"".join(codec.write_lenenc_string(str(argument).encode()) for argument in arguments)
+        packets = self._client.execute(statement, b"\x00\x01" + _STRING * len(arguments) + strings)
+        for packet in (packets[0], packets[-1]):
+            if packet[0] == 0xFF:
+                raise as_error(packet)
+        return packets
 
 
 def main() -> int:
