@@ -14,7 +14,7 @@ from sqlproxy.errors import ProtocolError, SqlproxyError
 from sqlproxy.session.acquire import acquire
 from sqlproxy.session.connect import Login
 from sqlproxy.session.session import Session
-from sqlproxy.sql.bits import READ
+from sqlproxy.sql.bits import MODE_DOUBLE, MODE_KANA, MODE_MULTIBYTE, READ
 from sqlproxy.wire.auth import Credentials, Kind
 from sqlproxy.wire.constants import ED25519, ER_CON_COUNT_ERROR, ER_UNKNOWN_COM_ERROR
 from sqlproxy.wire.handshake import ChangeUser, HandshakeResponse
@@ -28,8 +28,12 @@ log = logging.getLogger("sqlproxy.client")
 
 _CHANGES_REFUSED: Final = 3  # failed changes of the user, after which MariaDB refuses to try any more
 
-# Collations whose character sets have trail bytes that look like quotes: big5, sjis, gbk, cp932, gb18030.
-_MULTIBYTE_COLLATIONS: Final = frozenset({1, 84, 13, 88, 28, 87, 95, 96, 248, 249, 250, 1025, 1037, 1052, 1119})
+# Collations of character sets whose trail bytes may look like quotes, MariaDB's NO PAD ones from 1024 on.
+_COLLATIONS: Final = {
+    **dict.fromkeys((1, 84, 1025), MODE_MULTIBYTE | MODE_DOUBLE),  # big5
+    **dict.fromkeys((28, 87, 1052, 248, 249, 250), MODE_MULTIBYTE | MODE_DOUBLE),  # gbk, gb18030
+    **dict.fromkeys((13, 88, 1037, 95, 96, 1119), MODE_MULTIBYTE | MODE_KANA),  # sjis, cp932
+}
 
 
 def may_announce(service: Service, address: str) -> bool:
@@ -58,7 +62,7 @@ async def begin_session(client: Client, response: HandshakeResponse, number: int
     Raises AccessDenied as the servers word it, or a server's own error (unknown database, account expired, …).
     """
     login = await _authenticate(client, response)
-    session = Session(client.service, client, number, login, response.collation in _MULTIBYTE_COLLATIONS)
+    session = Session(client.service, client, number, login, _COLLATIONS.get(response.collation, 0))
     await _open_first(session)
     return session
 
@@ -72,7 +76,7 @@ async def change_user(client: Client, session: Session, payload: bytes) -> None:
     if client.failed_changes >= _CHANGES_REFUSED:
         raise _unknown_command()
     login = await _authenticate(client, request)
-    session.adopt(login, request.collation in _MULTIBYTE_COLLATIONS)
+    session.adopt(login, _COLLATIONS.get(request.collation, 0))
     await _reach_first(session)
 
 
@@ -83,7 +87,7 @@ def _unknown_command() -> SqlproxyError:
 def restore(session: Session, before: Login) -> None:
     """Begin the session anew in the name it had, with the servers' own character set, after a refused change."""
     collation = session.service.offer()[2]
-    session.adopt(replace(before, collation=collation), collation in _MULTIBYTE_COLLATIONS)
+    session.adopt(replace(before, collation=collation), _COLLATIONS.get(collation, 0))
 
 
 def _origin(client: Client) -> tuple[str, int] | None:

@@ -85,13 +85,13 @@ _SLOW: Final = KILL | EXECUTE_TEXT | HINT  # facts that need more than forwardin
 class Session(Owner):
     """The state of one logged-in client and its backends, at most one per server."""
 
-    def __init__(self, service: Service, client: Client, number: int, login: Login, multibyte: bool) -> None:
+    def __init__(self, service: Service, client: Client, number: int, login: Login, charset: int) -> None:
         self.service = service
         self.client = client
         self.number = number
         self.login = login
         self.user = login.credentials.username
-        self.state = SessionState(login.database, service.config.max_session_history, multibyte, service.generations)
+        self.state = SessionState(login.database, service.config.max_session_history, charset, service.generations)
         self.backends: dict[str, Backend] = {}
         self.busy = False
         self.waiting = ""  # what a slow path waits for
@@ -697,14 +697,14 @@ class Session(Owner):
         """The backend that works for this session now."""
         return self._current or self._attending
 
-    def adopt(self, login: Login, multibyte: bool) -> None:
+    def adopt(self, login: Login, charset: int) -> None:
         """Become another user's session: every connection and all state go."""
         for backend in tuple(self.backends.values()):
             self._drop(backend)
         self.login = login
         self.user = login.credentials.username
         service = self.service
-        self.state = SessionState(login.database, service.config.max_session_history, multibyte, service.generations)
+        self.state = SessionState(login.database, service.config.max_session_history, charset, service.generations)
         self.log.clear()
         self.hints.clear()
         self.follow_hints()

@@ -26,7 +26,7 @@ from sqlproxy.sql.bits import (
     LITERAL_ONLY,
     LOCK_TABLES,
     MODE_ANSI_QUOTES,
-    MODE_MULTIBYTE,
+    MODE_CHARSET,
     MODE_NO_BACKSLASH_ESCAPES,
     MODE_SERVERS,
     MULTI,
@@ -43,6 +43,7 @@ from sqlproxy.sql.bits import (
     USERVAR_WRITE,
     WRITE,
     XA,
+    charset_mode,
 )
 from sqlproxy.sql.classify import classify
 from sqlproxy.sql.extract import prepare_body, prepare_name, set_assignments, use_database
@@ -84,8 +85,6 @@ _TELLING: Final = (
     | SERVER_STATUS_NO_BACKSLASH_ESCAPES
     | SERVER_STATUS_ANSI_QUOTES
 )
-# Character sets whose trail bytes may look like a quote or a backslash.
-MULTIBYTE_CHARSETS: Final = (b"big5", b"cp932", b"gb18030", b"gbk", b"sjis")
 _PIN_REASONS: Final = {
     TEMP_TABLE: "a temporary table",
     LOCK_TABLES: "LOCK TABLES",
@@ -108,10 +107,11 @@ def _context(server: str, status: int) -> RouteContext:
 class SessionState:
     """One session's knowledge. ``context`` is what routing looks at; ``mode`` how the lexer reads text.
 
-    ``servers`` are the MODE_ bits of the servers it may use, see ``sql.generations``.
+    ``charset`` are the MODE_ bits of the client's character set, ``servers`` those of the servers it may use, see
+    ``sql.generations``.
     """
 
-    def __init__(self, database: bytes, max_history: int, multibyte: bool = False, servers: int = 0) -> None:
+    def __init__(self, database: bytes, max_history: int, charset: int = 0, servers: int = 0) -> None:
         self.database = database
         self.max_history = max_history
         self.context = RouteContext()
@@ -119,7 +119,7 @@ class SessionState:
         self.transaction = ""
         self.last = ""
         self.found = ""  # the server with the newest SELECT, which FOUND_ROWS() asks about
-        self.mode = servers | (MODE_MULTIBYTE if multibyte else 0)
+        self.mode = servers | charset
         self.begun = False  # a server has said what its sessions begin with
         self.status = SERVER_STATUS_AUTOCOMMIT  # the telling bits of the newest status flags
         self.history = History()
@@ -188,8 +188,7 @@ class SessionState:
             self._entered(change.schema, bool(mask & USE_DB))
         charset = change.variables.get(b"character_set_client")
         if charset is not None:
-            multibyte = charset.lower() in MULTIBYTE_CHARSETS
-            self.mode = self.mode & ~MODE_MULTIBYTE | (MODE_MULTIBYTE if multibyte else 0)
+            self.mode = self.mode & ~MODE_CHARSET | charset_mode(charset)
         if not (change.state or change.variables) or mask & _EXPLAINS:
             return True
         if change.schema is not None and not change.variables:
@@ -255,7 +254,7 @@ class SessionState:
         self.last_prepared = 0
         self.next_transaction = b""
         self._text_statements.clear()
-        self.mode &= MODE_MULTIBYTE | MODE_SERVERS
+        self.mode &= MODE_CHARSET | MODE_SERVERS
         self._refresh(self.context.last)
 
     def _refresh(self, server: str) -> None:
@@ -278,7 +277,7 @@ class SessionState:
 
     def _follow_modes(self, status: int) -> None:
         """MariaDB tells both modes in its status flags, MySQL only NO_BACKSLASH_ESCAPES."""
-        mode = self.mode & (MODE_MULTIBYTE | MODE_ANSI_QUOTES | MODE_SERVERS)
+        mode = self.mode & (MODE_CHARSET | MODE_ANSI_QUOTES | MODE_SERVERS)
         if status & SERVER_STATUS_NO_BACKSLASH_ESCAPES:
             mode |= MODE_NO_BACKSLASH_ESCAPES
         if status & SERVER_STATUS_ANSI_QUOTES:
@@ -311,8 +310,7 @@ class SessionState:
         if mask & SQL_MODE:
             self.mode = self.mode & ~MODE_ANSI_QUOTES | (MODE_ANSI_QUOTES if b"ansi" in payload.lower() else 0)
         if mask & SET_CHARSET:
-            multibyte = any(name in payload.lower() for name in MULTIBYTE_CHARSETS)
-            self.mode = self.mode & ~MODE_MULTIBYTE | (MODE_MULTIBYTE if multibyte else 0)
+            self.mode = self.mode & ~MODE_CHARSET | charset_mode(payload)
         if mask & (PREPARE_TEXT | DEALLOCATE_TEXT):
             self._changed_text_statement(mask, payload)
         if not is_replayable(mask, payload, self.mode):

@@ -10,6 +10,9 @@ from typing import Final
 MODE_ANSI_QUOTES: Final = 1  # sql_mode ANSI_QUOTES: "x" is an identifier
 MODE_NO_BACKSLASH_ESCAPES: Final = 2  # sql_mode NO_BACKSLASH_ESCAPES: \ is an ordinary character
 MODE_MULTIBYTE: Final = 4  # big5, cp932, gb18030, gbk, sjis: a trail byte may look like \ or `
+MODE_DOUBLE: Final = 0x100  # of these, big5, gb18030 or gbk: 0xA1 to 0xDF lead a character
+MODE_KANA: Final = 0x200  # of these, cp932 or sjis: 0xA1 to 0xDF are characters
+MODE_CHARSET: Final = MODE_MULTIBYTE | MODE_DOUBLE | MODE_KANA
 # The servers that may be asked: what one of them has no built-in function for may be a stored one there.
 MODE_MARIADB_10_6: Final = 8  # 10.6 and later
 MODE_MARIADB_10_11: Final = 16
@@ -80,6 +83,16 @@ NAMES: Final = {
     for name, value in dict(globals()).items()
     if isinstance(value, int) and name.isupper() and name != "TARGETS" and not name.startswith("MODE_")
 }
+
+
+def charset_mode(text: bytes) -> int:
+    """The bits for the character sets that a text names; neither MODE_DOUBLE nor MODE_KANA when it may be either."""
+    text = text.lower()
+    double = any(name in text for name in (b"big5", b"gb18030", b"gbk"))
+    kana = any(name in text for name in (b"cp932", b"sjis"))
+    if double and kana:
+        return MODE_MULTIBYTE
+    return MODE_MULTIBYTE | MODE_DOUBLE if double else MODE_MULTIBYTE | MODE_KANA if kana else 0
 
 
 def describe(mask: int) -> str:

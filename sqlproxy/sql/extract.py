@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlproxy.sql.bits import MODE_MULTIBYTE, MODE_NO_BACKSLASH_ESCAPES
+from sqlproxy.sql.bits import MODE_KANA, MODE_MULTIBYTE, MODE_NO_BACKSLASH_ESCAPES
 from sqlproxy.sql.lexer import Lexer
 from sqlproxy.sql.tokens import (
     ASSIGN,
@@ -112,10 +112,17 @@ def unquote(text: bytes, mode: int = 0) -> bytes:
         content.append(byte)
         if byte == quote:
             i += 1
-        elif byte >= 0x81 and mode & MODE_MULTIBYTE and i < end and text[i] >= 0x40:
+        elif _leads(byte, mode) and i < end and text[i] >= 0x40:
             content.append(text[i])
             i += 1
     return bytes(content)
+
+
+def _leads(byte: int, mode: int) -> bool:
+    """Whether a byte leads a character of two."""
+    if not mode & MODE_MULTIBYTE or byte < 0x81:
+        return False
+    return not (mode & MODE_KANA and 0xA1 <= byte <= 0xDF)
 
 
 def _escaped(byte: int) -> bytes:

@@ -6,7 +6,7 @@ servers read differently from each other, or by session charset, is ``BAD`` rath
 is code outside them too, ``mixed`` is set and the caller must not trust the tokens.
 """
 
-from sqlproxy.sql.bits import MODE_ANSI_QUOTES, MODE_MULTIBYTE, MODE_NO_BACKSLASH_ESCAPES
+from sqlproxy.sql.bits import MODE_ANSI_QUOTES, MODE_DOUBLE, MODE_KANA, MODE_MULTIBYTE, MODE_NO_BACKSLASH_ESCAPES
 from sqlproxy.sql.tokens import (
     ASSIGN,
     BAD,
@@ -280,7 +280,7 @@ class Lexer:
         return -1
 
     def _multibyte(self, p: int) -> int:
-        r"""Past the character whose lead byte is at ``p``, or -1 where charsets disagree.
+        r"""Past the character whose lead byte is at ``p``, or -1 where it is not known which charset it is.
 
         No trail byte is below 0x40, so quotes always close. 0xA1 to 0xDF lead a character in gbk and big5 and are
         whole ones in sjis, which matters when ``\`` or a backtick follows.
@@ -289,7 +289,9 @@ class Lexer:
         if trail < 0x40:
             return p + 1
         if (trail == 0x5C or trail == 0x60) and 0xA1 <= self.s[p] <= 0xDF:
-            return -1
+            if self.mode & MODE_KANA:
+                return p + 1
+            return p + 2 if self.mode & MODE_DOUBLE else -1
         return p + 2
 
     def _dot(self, p: int) -> int:

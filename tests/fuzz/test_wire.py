@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlproxy.errors import ProtocolError, ServerProtocolError
-from sqlproxy.wire import response
+from sqlproxy.wire import attributes, response
 from sqlproxy.wire.codec import packet
+from sqlproxy.wire.compression import CompressedStream, Zlib
 from sqlproxy.wire.framing import PacketReader, UploadReader
 from sqlproxy.wire.response import ResponseTracker
+from sqlproxy.wire.zstd import Zstd
 from tests.support import replies
 
 EXAMPLES = int(os.environ.get("SQLPROXY_FUZZ_EXAMPLES", "300"))
@@ -118,3 +120,61 @@ def test_an_endless_reply_does_not_grow_the_tracker() -> None:
             assert tracker.feed(rows[start : start + 4001]) == -1
     assert tracker.rows == 300_000
     assert sys.getallocatedblocks() - before < 200
+
+
+tricky = st.lists(
+    st.sampled_from([b"\0", b"\1", b"\2", b"\6", b"\x08", b"\xfb", b"\xfc", b"\xfd", b"\xfe", b"\xff", b"\xfe\0\1x"]),
+    max_size=20,
+).map(b"".join)
+
+
+@fuzzed
+@given(st.one_of(st.binary(max_size=80), tricky))
+def test_any_attribute_block_is_cut_off_whole_or_refused(data: bytes) -> None:
+    command = packet(0, b"\x03" + data)
+    try:
+        length = attributes.block_length(command)
+    except ProtocolError:
+        return
+    assert 2 <= length <= len(data)
+    plain = attributes.without_block(command, length)
+    assert plain == packet(0, b"\x03" + data[length:])
+    assert attributes.with_block(plain, data[:length]) == command
+
+
+@fuzzed
+@given(
+    st.one_of(st.binary(max_size=80), tricky),
+    st.integers(0, 12),
+    st.sampled_from([0, 1, 8, 9]),
+    st.sets(st.integers(0, 3)),
+)
+def test_any_execution_becomes_a_plain_one_or_is_refused(
+    data: bytes, parameters: int, flags: int, long_data: set[int]
+) -> None:
+    command = packet(0, b"\x17\1\0\0\0" + bytes((flags,)) + b"\1\0\0\0" + data)
+    try:
+        plain, block = attributes.cut_execute(command, parameters, long_data)
+    except ProtocolError:
+        return
+    assert block == attributes.NONE or attributes.block_length(packet(0, b"\x03" + block)) <= len(block)
+    assert len(plain) <= len(command)
+
+
+@fuzzed
+@given(st.sampled_from([Zlib(), Zstd(3)]), st.binary(max_size=300), st.lists(st.integers(1, 30), max_size=10))
+def test_any_compressed_bytes_are_expanded_or_refused_alike_whatever_the_cuts(
+    algorithm: Zlib | Zstd, data: bytes, sizes: list[int]
+) -> None:
+    seen = []
+    for chunks in ([data], chunks_of(data, sizes), chunks_of(data, [1] * len(data))):
+        stream = CompressedStream(algorithm, serving=True)
+        found = b""
+        try:
+            for chunk in chunks:
+                found += stream.decode(chunk)
+        except ProtocolError as error:
+            seen.append(error.message)
+        else:
+            seen.append(found.hex())
+    assert len(set(seen)) == 1

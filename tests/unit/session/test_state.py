@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from sqlproxy.session.state import SessionState
-from sqlproxy.sql.bits import MODE_ANSI_QUOTES, MODE_MULTIBYTE, MODE_NO_BACKSLASH_ESCAPES, READ, WRITE
+from sqlproxy.sql.bits import (
+    MODE_ANSI_QUOTES,
+    MODE_DOUBLE,
+    MODE_KANA,
+    MODE_MULTIBYTE,
+    MODE_NO_BACKSLASH_ESCAPES,
+    READ,
+    WRITE,
+)
 from sqlproxy.sql.classify import classify
 from sqlproxy.wire.constants import (
     SERVER_STATUS_ANSI_QUOTES,
@@ -147,8 +155,9 @@ def test_the_database_follows_use_and_init_db() -> None:
         ("SET sql_mode = 'ANSI_QUOTES'", ON, MODE_ANSI_QUOTES),
         ("SELECT 1", ON | SERVER_STATUS_ANSI_QUOTES, MODE_ANSI_QUOTES),
         ("SELECT 1", ON | SERVER_STATUS_NO_BACKSLASH_ESCAPES, MODE_NO_BACKSLASH_ESCAPES),
-        ("SET NAMES gbk", ON, MODE_MULTIBYTE),
-        ("SET character_set_client = sjis", ON, MODE_MULTIBYTE),
+        ("SET NAMES gbk", ON, MODE_MULTIBYTE | MODE_DOUBLE),
+        ("SET character_set_client = sjis", ON, MODE_MULTIBYTE | MODE_KANA),
+        ("SET NAMES sjis, character_set_client = gbk", ON, MODE_MULTIBYTE),
         ("SET NAMES utf8mb4", ON, 0),
     ],
 )
@@ -158,10 +167,10 @@ def test_how_text_is_read_follows_settings_and_flags(text: str, status: int, mod
 
 def test_how_text_is_read_changes_back() -> None:
     known = after(after(state(), "SET NAMES gbk"), "SET sql_mode = 'ANSI'")
-    assert known.mode == MODE_MULTIBYTE | MODE_ANSI_QUOTES
+    assert known.mode == MODE_MULTIBYTE | MODE_DOUBLE | MODE_ANSI_QUOTES
     after(after(known, "SET NAMES utf8"), "SET sql_mode = ''")
     assert known.mode == 0
-    assert SessionState(b"", 50, multibyte=True).mode == MODE_MULTIBYTE
+    assert SessionState(b"", 50, charset=MODE_MULTIBYTE).mode == MODE_MULTIBYTE
 
 
 def test_text_statements_are_known_by_what_they_run() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sqlproxy.sql.bits import MODE_DOUBLE, MODE_KANA
 from sqlproxy.sql.classify import MODE_ANSI_QUOTES, MODE_MULTIBYTE, MODE_NO_BACKSLASH_ESCAPES, classify, describe
 
 TRANSACTIONS = [
@@ -304,6 +305,9 @@ def test_statement_is_classified(sql: str, expected: str) -> None:
         (b"SELECT '\x95' FOR UPDATE", MODE_MULTIBYTE, "WRITE LOCKING_READ"),
         # one character in gbk, a katakana and a backslash in sjis
         (b"SELECT '\xb1\\' FOR UPDATE -- '", MODE_MULTIBYTE, "WRITE UNKNOWN"),
+        (b"SELECT '\xb1\\' FOR UPDATE -- '", MODE_MULTIBYTE | MODE_DOUBLE, "WRITE LOCKING_READ"),
+        (b"SELECT '\xb1\\' FOR UPDATE -- '", MODE_MULTIBYTE | MODE_KANA, "READ"),
+        (b"SELECT `\xb1`` FOR UPDATE -- `", MODE_MULTIBYTE | MODE_DOUBLE, "WRITE LOCKING_READ"),
         (b"SELECT `\x95``(1)", MODE_MULTIBYTE, "WRITE UNSAFE_FUNCTION"),
         (b"SELECT \x95FOR UPDATE FROM t", MODE_MULTIBYTE, "WRITE"),
         (b"SELECT \x95\\ FROM t", MODE_MULTIBYTE, "WRITE UNKNOWN"),
