@@ -431,7 +431,7 @@ class ResponseTracker:
             self._last = True
 
     def _after_lenenc(self, chunk: bytes, pos: int, end: int) -> int:
-        """The position after a length-encoded integer. Raises ServerProtocolError past ``end``."""
+        """The position after a length-encoded integer. Raises ServerProtocolError past ``end`` or when it is none."""
         if pos >= end:
             raise ServerProtocolError("the server sent a truncated OK packet")
         head = chunk[pos]
@@ -441,4 +441,6 @@ class ResponseTracker:
             return pos + 3
         if head == 0xFD:
             return pos + 4
+        if head != 0xFE:
+            raise ServerProtocolError(f"the server sent an OK packet with 0x{head:02X} where a number was due")
         return pos + 9
