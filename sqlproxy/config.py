@@ -33,6 +33,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from sqlproxy.errors import ConfigError
+from sqlproxy.origins import DELIMITER, PREFIX, key_of, origins, variable_of
 from sqlproxy.toml_lines import Location, line_of
 from sqlproxy.topology.model import Address, Server, ServerTLS
 from sqlproxy.units import parse_address, parse_duration, parse_size
@@ -40,7 +41,6 @@ from sqlproxy.units import parse_address, parse_duration, parse_size
 COMMIT_TOKENS = "sqlproxy.commit_token"  # the table in the servers that exactly_once needs
 COMMAND_LINE = "the command line"  # where a value came from
 _LOCAL_NAME = "localhost"
-_ENV_PREFIX, _ENV_DELIMITER = "SQLPROXY_", "__"
 # pydantic's words, where they speak of Python rather than of the file
 _REASONS = {
     "missing": "is missing",
@@ -299,8 +299,8 @@ class Settings(BaseSettings):
     """The whole file."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_ENV_PREFIX,
-        env_nested_delimiter=_ENV_DELIMITER,
+        env_prefix=PREFIX,
+        env_nested_delimiter=DELIMITER,
         extra="forbid",
         frozen=True,
     )
@@ -319,7 +319,7 @@ class Settings(BaseSettings):
 
     @property
     def origins(self) -> Mapping[str, str]:
-        """Where the values that are no defaults came from, by key such as ``servers.n1.weight``."""
+        """Where the values that are no defaults came from, by key such as ``servers[0].weight``."""
         return self._origins
 
     def with_workers(self, workers: int) -> Settings:
@@ -395,19 +395,21 @@ def parse(text: str, name: str) -> Settings:
 def validate(data: dict[str, Any], name: str, find_line: Callable[[Location], int] = lambda location: 0) -> Settings:
     """Validate a configuration given as a dictionary."""
     try:
-        return Settings(**data)
+        settings = Settings(**data)
+        settings._origins = origins(settings, data, os.environ, name, find_line)
+        return settings
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         reason = _REASONS.get(first["type"], first["msg"].removeprefix("Value error, "))
         raise ConfigError(_describe(name, first["loc"], reason, find_line)) from None
     except SettingsError as error:  # a whole section given as one variable, which must be JSON
         field = re.search(r'field "(\w+)"', str(error))
-        variable = _ENV_PREFIX + (field[1].upper() if field else "…")
+        variable = PREFIX + (field[1].upper() if field else "…")
         raise ConfigError(f"environment variable {variable}: is not JSON") from None
 
 
 def _describe(name: str, location: Location, reason: str, find_line: Callable[[Location], int]) -> str:
-    key = ".".join(f"[{part}]" if isinstance(part, int) else part for part in location).replace(".[", "[")
+    key = key_of(location)
     variable, line = _variable(location), find_line(location)
     place = f"environment variable {variable}" if variable else f"{name}:{line}" if line else name
     return f"{place}: {key}: {reason}" if key else f"{place}: {reason}"
@@ -417,7 +419,7 @@ def _variable(location: Location) -> str:
     """The environment variable a value came from, or empty."""
     given = {name.upper() for name in os.environ}
     for length in range(len(location), 0, -1):
-        variable = _ENV_PREFIX + _ENV_DELIMITER.join(str(part) for part in location[:length]).upper()
+        variable = variable_of(location[:length])
         if variable in given:
             return variable
     return ""

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from sqlproxy import __version__
 from sqlproxy.config import ServerConfig, Settings
+from sqlproxy.origins import key_of, leaves
 from sqlproxy.pace import Pace
 from sqlproxy.session.digests import Figures
 from sqlproxy.session.stats import ServerStats, ServiceStats
@@ -235,8 +236,11 @@ def accounts(runtime: Runtime) -> list[Row]:
 
 
 def config(runtime: Runtime) -> Row:
-    """The effective configuration; every secret reads ``***``."""
-    return {name: plain(getattr(runtime.settings, name), name) for name in type(runtime.settings).model_fields}
+    """The effective configuration; every secret reads ``***``. ``origins``: by key where its value came from."""
+    settings = runtime.settings
+    values = {name: plain(getattr(settings, name), name) for name in type(settings).model_fields}
+    keys = [key_of(location) for location in leaves(settings)]
+    return values | {"origins": {key: settings.origins.get(key, "default") for key in keys}}
 
 
 def plain(value: object, key: str = "") -> object:

@@ -20,7 +20,7 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 BASE = {"errors", "inherited"}
 FACTS = BASE | {"wire", "sql"}
 WORDS = FACTS | {"topology", "units"}
-SETTINGS = WORDS | {"config", "toml_lines", "logs"}
+SETTINGS = WORDS | {"config", "toml_lines", "logs", "origins"}
 SESSION = SETTINGS | {"routing", "accounts", "session"}
 ADMIN = SESSION | {"monitor", "admin"}
 EDGE = ADMIN | {"listener", "supervisor", "tls"}
@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "sql": BASE,
     "topology": FACTS,
     "units": FACTS | {"topology"},
-    "config": WORDS | {"toml_lines"},
+    "config": WORDS | {"toml_lines", "origins"},
+    "origins": {"toml_lines"},
     "monitor": SETTINGS,
     "routing": SETTINGS,
     "accounts": SETTINGS,
@@ -69,6 +70,7 @@ NO_ASYNCIO = (
     "topology/*",
     "routing/*",
     "config.py",
+    "origins.py",
     "reload.py",
     "errors.py",
     "migrate/*",
