@@ -20,9 +20,11 @@ from sqlproxy.reloading import Reloading
 from sqlproxy.routing.base import Load, RouteContext
 from sqlproxy.routing.explain import explained
 from sqlproxy.routing.hints import HintStack
+from sqlproxy.routing.rules import RuleBook
 from sqlproxy.session.digests import Figures
 from sqlproxy.session.registry import Registry
 from sqlproxy.session.service import Service, restricted, router_for
+from sqlproxy.sql.bits import WRITE
 from sqlproxy.sql.classify import classify
 from sqlproxy.sql.generations import generations_of
 from sqlproxy.topology.model import AdminState, Snapshot
@@ -166,6 +168,10 @@ class App:
         """False when there is no such session."""
         return self.engine.kill_session(session_id)
 
+    def rule_counters(self) -> dict[str, dict[str, int]]:
+        """What every rule did so far, by name."""
+        return self.engine.rule_counters()
+
     def accounts(self) -> list[dict[str, object]]:
         """Who may log in; never how."""
         return self.engine.account_rows()
@@ -173,17 +179,30 @@ class App:
     def explain(self, sql: bytes, in_transaction: bool) -> dict[str, object]:
         """Where the first service would send a statement of a fresh session, and why."""
         service = self.services[0]
-        return explain_route(service.config, self.publisher.snapshot, service.server_stats, sql, in_transaction)
+        loads, snapshot = service.server_stats, self.publisher.snapshot
+        return explain_route(service.config, snapshot, loads, sql, in_transaction, self.settings)
 
 
 def explain_route(
-    config: ServiceConfig, snapshot: Snapshot, loads: Mapping[str, Load], sql: bytes, in_transaction: bool
+    config: ServiceConfig,
+    snapshot: Snapshot,
+    loads: Mapping[str, Load],
+    sql: bytes,
+    in_transaction: bool,
+    settings: Settings | None = None,
 ) -> dict[str, object]:
-    """Where a service would send a statement of a fresh session, and every rule that decides it."""
+    """Where a service would send a statement of a fresh session, and every rule that decides it.
+
+    Rules of ``settings`` that depend on user, database or address are named, but not followed.
+    """
     if config.servers:
         snapshot = restricted(snapshot, frozenset(config.servers))
     mode = generations_of(view.version for view in snapshot.servers if view.version)
+    verdict, found = RuleBook(settings.rules if settings is not None else ()).explained(config.name, sql, mode)
+    sql = sql if verdict.text is None else verdict.text
     mask = classify(sql, 0, mode)
+    if mask & WRITE and (config.read_only or (settings is not None and settings.read_only)):
+        found.append("read_only = true: what may write is refused")
     answer = explained(
         router_for(config),
         config.router == "readwritesplit",
@@ -193,7 +212,8 @@ def explain_route(
         RouteContext(transaction=snapshot.primary or "") if in_transaction else RouteContext(),
         snapshot,
         loads,
-        hint=HintStack().take(0, mask, sql, 0, 0),
+        hint=verdict.route.hint if verdict.route is not None else HintStack().take(0, mask, sql, 0, 0),
         primary_accepts_reads=config.primary_accepts_reads,
+        found=found,
     )
     return {"service": config.name, **answer}

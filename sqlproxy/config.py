@@ -34,6 +34,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from sqlproxy.errors import ConfigError
 from sqlproxy.origins import DELIMITER, PREFIX, key_of, origins, variable_of
+from sqlproxy.patterns import Pattern
 from sqlproxy.toml_lines import Location, line_of
 from sqlproxy.topology.model import Address, Server, ServerTLS
 from sqlproxy.units import parse_address, parse_duration, parse_size
@@ -219,8 +220,43 @@ class ServiceConfig(_Section):
     slow_log: str = ""  # where to, instead of the log
     slow_log_text: bool = False  # with their text, literals and all
     error_log: bool = False  # errors that servers answer are logged too
+    read_only: bool = False  # refuses writes
     proxy_protocol_networks: Annotated[list[Network], BeforeValidator(_as_list)] = []  # whose headers are believed
     tls: ServiceTLSConfig = ServiceTLSConfig()
+
+
+class RuleConfig(_Section):
+    """``[[rules]]``: what happens to statements that match all of what is given; see ``routing.rules``."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    service: Annotated[list[str], BeforeValidator(_as_list)] = []
+    user: Annotated[list[str], BeforeValidator(_as_list)] = []
+    database: Annotated[list[str], BeforeValidator(_as_list)] = []
+    client: Annotated[list[Network], BeforeValidator(_as_list)] = []
+    digest: Annotated[list[Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{16}$")]], BeforeValidator(_as_list)] = []
+    pattern: str = ""
+    match: Literal["digest", "statement"] = "digest"  # what the pattern is looked for in
+    route: Annotated[str, Field(pattern=r"^(|primary|replica|server=.+|zone=.+)$")] = ""
+    reject: str = ""
+    rewrite: str | None = None
+    timeout: Duration = 0.0
+    max_rows: int = Field(default=0, ge=0)
+    max_concurrent: int = Field(default=0, ge=0)
+    mirror: str = ""
+    cache: Duration = 0.0
+    dry_run: bool = False
+    stop: bool = True
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> RuleConfig:
+        if ":" in self.mirror:
+            parse_address(self.mirror)
+        pattern = Pattern(self.pattern)
+        if self.rewrite is not None:
+            if not self.pattern or self.match != "statement":
+                raise ValueError('rewrite: needs a pattern and match = "statement"')
+            pattern.check_replacement(self.rewrite)
+        return self
 
 
 class AdminConfig(_Section):
@@ -313,6 +349,9 @@ class Settings(BaseSettings):
     monitor: MonitorConfig = MonitorConfig()
     accounts: AccountsConfig = AccountsConfig()
     services: list[ServiceConfig] = Field(min_length=1)
+    rules: list[RuleConfig] = []
+    rule_cache_size: Size = 16 << 20  # bytes of answers kept by rules with ``cache``, in each process
+    read_only: bool = False  # no service takes writes
     admin: AdminConfig = AdminConfig()
     log: LogConfig = LogConfig()
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -353,10 +392,31 @@ class Settings(BaseSettings):
             for name in service.servers:
                 if name not in names:
                     raise ValueError(f"services.{service.name}.servers: there is no server named {name!r}")
+        self._check_rules(names)
         listen = [str(address) for service in self.services for address in service.listen]
         admin = [str(address) for address in (self.admin.listen, self.admin.sql_listen) if address is not None]
         _unique("listen", [*listen, *admin])
         return self
+
+    def _check_rules(self, servers: list[str]) -> None:
+        _unique("rules", [rule.name for rule in self.rules])
+        routers = {service.name: service.router for service in self.services}
+        for rule in self.rules:
+            kind, _, name = rule.route.partition("=")
+            if kind == "server" and name not in servers:
+                raise ValueError(f"rules.{rule.name}.route: there is no server named {name!r}")
+            if rule.mirror and ":" not in rule.mirror and rule.mirror not in servers:
+                raise ValueError(f"rules.{rule.name}.mirror: there is no server named {rule.mirror!r}")
+            if kind == "zone" and name not in [server.zone for server in self.servers]:
+                raise ValueError(f"rules.{rule.name}.route: no server is in the zone {name!r}")
+            for service in rule.service or routers:
+                if service not in routers:
+                    raise ValueError(f"rules.{rule.name}.service: there is no service named {service!r}")
+                if rule.route and routers[service] != "readwritesplit":
+                    raise ValueError(
+                        f"rules.{rule.name}.route: the service {service} has router = {routers[service]!r}, which"
+                        " gives each session one server"
+                    )
 
     @property
     def exactly_once(self) -> bool:

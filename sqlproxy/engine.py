@@ -19,6 +19,8 @@ from sqlproxy.accounts.throttle import Throttle
 from sqlproxy.config import ServiceConfig, Settings
 from sqlproxy.listener import Listener, open_all
 from sqlproxy.pace import Pace
+from sqlproxy.routing.rules import RuleBook
+from sqlproxy.session.answers import Answers
 from sqlproxy.session.connect import forget_tls_files
 from sqlproxy.session.digests import Figures
 from sqlproxy.session.registry import Registry
@@ -97,6 +99,8 @@ class Engine:
         self.services = [self._service(config, contexts[config.name]) for config in settings.services]
         self.accounts.on_change = self._accounts_changed
         self._listeners = {service.name: Listener(service) for service in self.services}
+        self._book = RuleBook(())
+        self._govern()
 
     def _service(self, config: ServiceConfig, context: ssl.SSLContext | None) -> Service:
         return Service(
@@ -227,11 +231,26 @@ class Engine:
             else self._service(config, prepared.contexts[config.name])
             for config in settings.services
         ]
+        self._govern()
         for service in running.values():
             self._retire(service)
         self._watch_silence()
         for service in self.services:
             await self._listen(service, prepared.sockets.get(service.name, ()))
+
+    def _govern(self) -> None:
+        """Have all sessions follow the rules there are now; those of the same name go on counting."""
+        settings, before = self.settings, self._book
+        self._book = RuleBook(settings.rules)
+        self._book.take_over(before)
+        caches = any(rule.cache for rule in settings.rules)
+        for service in self.services:
+            answers = Answers(settings.rule_cache_size) if caches else None
+            service.govern(self._book, settings.read_only or service.config.read_only, answers)
+
+    def rule_counters(self) -> dict[str, dict[str, int]]:
+        """What every rule did so far, by name."""
+        return self._book.counters()
 
     async def _commit_accounts(self, before: Settings) -> None:
         settings = self.settings

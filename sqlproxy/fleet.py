@@ -12,6 +12,7 @@ from sqlproxy.session.stats import ServerStats, ServiceStats
 # What a worker has now, and does not leave behind.
 _GAUGES = frozenset({"sessions", "connections", "operations", "pooled"})
 
+Counters = Mapping[str, Mapping[str, int]]  # of rules, by name
 Report = Mapping[
     str, Any
 ]  # "stats", "servers", "times", "waiting", "longest_pause", "unknown", as a worker reports them
@@ -95,3 +96,14 @@ def _add(total: ServiceStats | ServerStats, counters: Mapping[str, int], gauges:
     for name, value in counters.items():
         if gauges or name not in _GAUGES:
             setattr(total, name, getattr(total, name) + value)
+
+
+def sum_of(reports: Sequence[Counters]) -> dict[str, dict[str, int]]:
+    """The counters of rules in several workers, added up."""
+    total: dict[str, dict[str, int]] = {}
+    for report in reports:
+        for rule, counters in report.items():
+            sums = total.setdefault(rule, {})
+            for name, value in counters.items():
+                sums[name] = sums.get(name, 0) + value
+    return total

@@ -15,7 +15,11 @@ from sqlproxy.errors import ConfigError
 
 # What is made once, when a proxy starts.
 _AT_START: Final = ("workers", "monitor.topology", "admin.listen", "admin.sql_listen")
-_NAMED: Final = {"servers": "drained first", "services": "its sessions end"}  # lists by name: what a removal means
+_NAMED: Final = {
+    "servers": "drained first",
+    "services": "its sessions end",
+    "rules": "it acts no more",
+}  # lists by name: what a removal means
 _HIDDEN: Final = ("password", "password_hash", "token", "users")
 
 

@@ -27,7 +27,7 @@ from sqlproxy.channel import Channel, ChannelClosed
 from sqlproxy.config import ServiceConfig, Settings
 from sqlproxy.engine import new_addresses, servers_of
 from sqlproxy.errors import SqlproxyError
-from sqlproxy.fleet import FleetService, Report
+from sqlproxy.fleet import Counters, FleetService, Report, sum_of
 from sqlproxy.listener import open_shared
 from sqlproxy.monitor.loop import Monitor
 from sqlproxy.pace import Pace
@@ -124,6 +124,7 @@ class WorkerProcess:
                 "evidence": self._supervisor.monitor.probe_now,
                 "suspect": self._supervisor.monitor.suspect,
                 "counters": lambda counters: self._supervisor.counted(self.index, counters),
+                "rules": lambda counters: self._supervisor.rules_counted(self.index, counters),
                 "victim": self._supervisor.victim,
                 "end": self._supervisor.end,
             }
@@ -207,6 +208,8 @@ class Supervisor:
         self.pace = Pace(share=0)  # the sessions have processes of their own
         self._path = path
         self._reloading: Reloading | None = None  # once started
+        self._rules: dict[int, Counters] = {}  # by worker
+        self._left_rules: Counters = {}  # by those that have ended
         self._prepared: tuple[Settings, Opened, list[WorkerProcess]] | None = None
         self._workers: list[WorkerProcess] = []
         self._admin = AdminServer(self, settings.admin) if settings.admin.listen is not None else None
@@ -290,6 +293,10 @@ class Supervisor:
             if service.name in counters:
                 service.report(index, counters[service.name])
 
+    def rules_counted(self, index: int, counters: Counters) -> None:
+        """A worker's counters of rules."""
+        self._rules[index] = counters
+
     def worker_ended(self, worker: WorkerProcess) -> None:
         """A worker ended by itself: its sessions are lost, nothing else."""
         code = worker.exit_code
@@ -299,6 +306,7 @@ class Supervisor:
         self.publisher.event("worker", "", text)
         for service in self.services:
             service.forget(worker.index)
+        self._left_rules = sum_of([self._left_rules, self._rules.pop(worker.index, {})])
 
     async def victim(self, number: int) -> Victim | None:
         """The session with this id in any worker, for KILL."""
@@ -421,6 +429,10 @@ class Supervisor:
         """False when no worker has such a session."""
         return any(await self._ask_all("kill", session_id))
 
+    def rule_counters(self) -> dict[str, dict[str, int]]:
+        """What every rule did so far in all workers, by name."""
+        return sum_of([self._left_rules, *self._rules.values()])
+
     def accounts(self) -> list[dict[str, object]]:
         """Who may log in; never how. As of the start or the last reload."""
         return self.account_rows
@@ -428,7 +440,8 @@ class Supervisor:
     def explain(self, sql: bytes, in_transaction: bool) -> dict[str, object]:
         """Where the first service would send a statement of a fresh session, and why."""
         loads = self.services[0].server_stats
-        return explain_route(self.settings.services[0], self.publisher.snapshot, loads, sql, in_transaction)
+        settings, snapshot = self.settings, self.publisher.snapshot
+        return explain_route(settings.services[0], snapshot, loads, sql, in_transaction, settings)
 
 
 def _names(config: ServiceConfig, settings: Settings) -> list[str]:

@@ -170,6 +170,7 @@ class Worker:
     def _tell_counters(self) -> None:
         if self.engine is None:
             return
+        self.channel.tell("rules", self.engine.rule_counters())
         self.channel.tell(
             "counters",
             {

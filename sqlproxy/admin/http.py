@@ -351,6 +351,9 @@ class _Handlers:
     async def monitor(self, request: web.Request, who: str) -> web.Response:
         return _json(view.monitor(self._runtime))
 
+    async def rules(self, request: web.Request, who: str) -> web.Response:
+        return _json(view.rules(self._runtime))
+
     async def accounts(self, request: web.Request, who: str) -> web.Response:
         return _json(view.accounts(self._runtime))
 

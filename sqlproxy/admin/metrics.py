@@ -87,6 +87,7 @@ class Metrics:
         yield from _servers(self._runtime)
         yield from _server_stats(self._runtime)
         yield from _services(self._runtime)
+        yield _rules(self._runtime)
 
     def _count(self, new: Snapshot, previous: Snapshot) -> None:
         """A change is another primary than the last one there was; the first one ever is none."""
@@ -167,6 +168,17 @@ def _durations(rows: Sequence[tuple[list[str], ServerStats]]) -> Iterator[Metric
             buckets = [(f"{bound:g}", count) for bound, count in histogram.below_octaves()]
             family.add_metric(place, [*buckets, ("+Inf", histogram.count)], histogram.total)
     yield from (took, connects)
+
+
+def _rules(runtime: Runtime) -> Metric:
+    counter = CounterMetricFamily(
+        "sqlproxy_rule_statements", "Statements a rule matched, and what came of it.", labels=["rule", "effect"]
+    )
+    counters = runtime.rule_counters()
+    for config in runtime.settings.rules:
+        for effect, value in counters.get(config.name, {}).items():
+            counter.add_metric([config.name, effect], value)
+    return counter
 
 
 def _services(runtime: Runtime) -> Iterator[Metric]:

@@ -62,6 +62,7 @@ ROUTES = (
     Route("GET", "/v1/pools", "pools", "the connections of each service to each server, and those kept for reuse"),
     Route("DELETE", "/v1/sessions/{id}", "kill", "close a client session"),
     Route("GET", "/v1/monitor", "monitor", "the newest verdict: number, age, primary, alarms"),
+    Route("GET", "/v1/rules", "rules", "the rules in their order, with what each of them did"),
     Route("GET", "/v1/accounts", "accounts", "who may log in"),
     Route(
         "GET",

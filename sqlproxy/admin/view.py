@@ -17,6 +17,7 @@ from sqlproxy.config import ServerConfig, Settings
 from sqlproxy.origins import key_of, leaves
 from sqlproxy.pace import Pace
 from sqlproxy.session.digests import Figures
+from sqlproxy.routing.rules import RuleStats, describe
 from sqlproxy.session.stats import ServerStats, ServiceStats
 from sqlproxy.topology.model import Address, AdminState, Role, ServerView, Snapshot
 from sqlproxy.topology.publisher import Publisher
@@ -89,6 +90,9 @@ class Runtime(Protocol):
 
     async def kill_session(self, session_id: int) -> bool:
         """False when there is no such session."""
+
+    def rule_counters(self) -> Mapping[str, Mapping[str, int]]:
+        """What every rule did so far, by name."""
 
     def accounts(self) -> list[Row]:
         """user, host, plugin, locked, tls."""
@@ -228,6 +232,17 @@ def events(runtime: Runtime, after: int = 0) -> list[Row]:
         for e in tuple(runtime.publisher.events)
         if e.number > after
     ]
+
+
+def rules(runtime: Runtime) -> list[Row]:
+    """One row per rule, in their order: its keys, what it does in words, its counters."""
+    counters = runtime.rule_counters()
+    rows = []
+    for config in runtime.settings.rules:
+        given = {key: plain(getattr(config, key), key) for key in type(config).model_fields if getattr(config, key)}
+        known = counters.get(config.name) or RuleStats().as_dict()
+        rows.append({**given, "dry_run": config.dry_run, "stop": config.stop, "does": describe(config), **known})
+    return rows
 
 
 def accounts(runtime: Runtime) -> list[Row]:

@@ -10,6 +10,7 @@ from sqlproxy.routing.base import Decision, Load, RouteContext, Router
 from sqlproxy.routing.hints import Hint, redirect
 from sqlproxy.sql import bits
 from sqlproxy.sql.classify import explain as explain_text
+from sqlproxy.sql.digest import digest_hash
 from sqlproxy.topology.model import AdminState, ServerView, Snapshot
 
 _NOBODY: Final = "no server takes it now: it waits for one"
@@ -28,21 +29,24 @@ def explained(
     hint: Hint | None = None,
     primary_accepts_reads: bool = False,
     pins: Sequence[str] = (),
+    found: Sequence[str] = (),
 ) -> dict[str, object]:
     """The decision on the statement ``text`` of classification ``mask`` in a session as ``context`` says.
 
     ``splits``: the router is readwritesplit, which alone follows hints. The answer: server (None when there is none),
-    reason, classification, rules, candidates, pins; the last three are sentences.
+    reason, classification, digest, rules, candidates, pins; the last three are sentences. ``found`` are the rules of the
+    operator that match, ``hint`` may be one's.
     """
     decision = router.route(mask, context, snapshot, loads)
-    rules = explain_text(text, 0, mode)
+    rules = [*found, *explain_text(text, 0, mode)]
     if hint is not None and splits:
         decision, ignored = redirect(hint, decision, mask, context, snapshot, loads)
-        rules.append(f"the hint ({hint}) is {f'ignored: {ignored}' if ignored else 'followed'}")
+        rules.append(f"the {'route' if hint.rule else 'hint'} ({hint}) is {f'ignored: {ignored}' if ignored else 'followed'}")
     return {
         "server": decision.server or None,
         "reason": decision.reason,
         "classification": bits.describe(mask),
+        "digest": f"{digest_hash(text, 0, mode):016x}",
         "rules": rules,
         "candidates": list(_candidates(decision, snapshot, loads, primary_accepts_reads)),
         "pins": list(pins),

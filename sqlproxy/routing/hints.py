@@ -22,6 +22,7 @@ from sqlproxy.sql.lexer import Lexer
 from sqlproxy.sql.tokens import BAD, END
 from sqlproxy.topology.model import Snapshot
 
+MAY_WRITE: Final = "the statement may write, and writes go to the primary"
 _DEPTH: Final = 32  # blocks open at once, and named hints, of one session
 _LAG: Final = "max_slave_replication_lag"
 _COMMENT: Final = re.compile(rb"/\*(?!!|M!)(.*?)\*/|(?:#|--(?=[\x00-\x20\x7f]|\Z))([^\n]*)", re.DOTALL)
@@ -40,19 +41,24 @@ class Target(Enum):
     LAST = "last"
     SERVER = "server"
     LAG = "lag"  # a replica that lags no more than so many seconds
+    ZONE = "zone"  # a server of a zone; only rules say that
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """``server`` belongs to SERVER, ``lag`` in seconds to LAG."""
+    """``server`` belongs to SERVER and is the name of a ZONE, ``lag`` in seconds to LAG.
+
+    ``rule`` names the operator's rule that says so, "" when the client does.
+    """
 
     target: Target
     server: str = ""
     lag: float = 0.0
+    rule: str = ""
 
     def __str__(self) -> str:
-        if self.target is Target.SERVER:
-            return f"server {self.server}"
+        if self.target in (Target.SERVER, Target.ZONE):
+            return f"{self.target.value} {self.server}"
         return f"{_LAG}={self.lag:g}" if self.target is Target.LAG else self.target.value
 
 
@@ -167,16 +173,17 @@ def redirect(
     if context.pinned or context.transaction:
         followed = hint.target is Target.PRIMARY and decision.server == snapshot.primary
         return decision, "" if followed else decision.reason
+    source = f"the rule {hint.rule}" if hint.rule else "a hint"
     if hint.target is Target.PRIMARY:
-        return Decision(snapshot.primary or "", "a hint: the primary", decision.read), ""
+        return Decision(snapshot.primary or "", f"{source}: the primary", decision.read), ""
     name = _wanted(hint, context, snapshot, loads)
     if name == snapshot.primary and name:
-        return Decision(name, f"a hint: {hint}", decision.read), ""
+        return Decision(name, f"{source}: {hint}", decision.read), ""
     if not _may_leave_primary(mask, context):
-        return decision, "the statement may write, and writes go to the primary"
+        return decision, MAY_WRITE
     if not name:
         return decision, f"there is no usable server for: {hint}"
-    return Decision(name, f"a hint: {hint}", decision.read), ""
+    return Decision(name, f"{source}: {hint}", decision.read), ""
 
 
 def _may_leave_primary(mask: int, context: RouteContext) -> bool:
@@ -193,6 +200,9 @@ def _wanted(hint: Hint, context: RouteContext, snapshot: Snapshot, loads: Mappin
     if hint.target is Target.LAST or hint.target is Target.SERVER:
         name = context.last if hint.target is Target.LAST else hint.server
         return name if any(view.name == name for view in usable) else ""
+    if hint.target is Target.ZONE:
+        near = [view for view in usable if view.zone == hint.server]
+        return pick(read_candidates(near, snapshot.primary, False), loads, context.last)
     if hint.target is Target.LAG:
         usable = [view for view in usable if view.lag is None or view.lag <= hint.lag]
     replicas = [view for view in usable if view.name != snapshot.primary]

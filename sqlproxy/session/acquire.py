@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 from sqlproxy.errors import NoServerAvailable, ServerError, ServerLost, SqlproxyError
 from sqlproxy.routing.base import Decision
 from sqlproxy.routing.causal import PREAMBLE, PREAMBLE_TO_ASK, needs_sync
-from sqlproxy.routing.hints import Hint, redirect
+from sqlproxy.routing.hints import MAY_WRITE, Hint, redirect
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.connect import Login, connect
 from sqlproxy.session.failure import Outcome, is_evidence, only_rolls_back
 from sqlproxy.session.pool import Pool, reuse
 from sqlproxy.session.service import restricted
+from sqlproxy.session.stats import ServerStats
 from sqlproxy.session.transaction import leaves
 from sqlproxy.sql.bits import CALL, LAST, MULTI, UNKNOWN, WRITE
 from sqlproxy.wire.constants import (
@@ -47,6 +48,8 @@ async def acquire(session: Session, mask: int, position: int | None = None, hint
     Raises NoServerAvailable after ``failover_timeout``, LossTold when the session's transaction or pinned state was
     lost, ServerError when a server refuses the login.
     """
+    if position is None:
+        session.check_writable(mask)
     failed = _Failed(session, hint)
     while True:
         await _settle_loss(session, mask)
@@ -106,8 +109,18 @@ class _Failed:
         decision, ignored = redirect(self._hint, decision, mask, context, snapshot, service.server_stats)
         if ignored and not self._told:
             self._told = True
-            self._session.ignore_hint(self._hint, ignored)
+            self._ignore(self._hint, ignored, mask)
         return decision
+
+    def _ignore(self, hint: Hint, reason: str, mask: int) -> None:
+        """A hint that is not followed is no error, but an operator's rule must not take a write to a replica."""
+        ruling = self._session.ruling
+        if not hint.rule or ruling is None:
+            self._session.ignore_hint(hint, reason)
+            return
+        ruling.ignored()
+        if reason is MAY_WRITE and mask & WRITE and self._session.state.context.autocommit:
+            raise SqlproxyError(f"The rule {hint.rule} sends this statement to {hint}, but {reason}", code=1148)
 
     def add(self, server: str, reason: str) -> None:
         """This server failed."""
@@ -123,6 +136,19 @@ class _Failed:
     def forget(self) -> None:
         """Time has passed: all may be tried again."""
         self._names.clear()
+
+
+async def kill_query(session: Session, backend: Backend) -> None:
+    """End what a backend runs, over a connection of its own. Raises SqlproxyError when that cannot be done."""
+    service, limit = session.service, session.service.config.connect_timeout
+    server = service.servers.get(backend.server)
+    if server is None:
+        raise ServerLost(f"server {backend.server} is no longer configured")
+    own = await connect(server, ServerStats(), replace(session.login, database=b""), limit)
+    try:
+        await own.call(bytes((COM_QUERY,)) + b"KILL QUERY %d" % backend.thread_id, QUERY, limit)
+    finally:
+        own.close()
 
 
 async def _settle_loss(session: Session, mask: int) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from sqlproxy.errors import ServerLost, SqlproxyError
 from sqlproxy.routing.explain import as_rows, explained
-from sqlproxy.routing.hints import asks_to_explain
-from sqlproxy.session import exactly_once, killing, statements
+from sqlproxy.routing.hints import Target, asks_to_explain
+from sqlproxy.routing.rules import Verdict
+from sqlproxy.session import exactly_once, killing, ruling, statements
 from sqlproxy.session.acquire import LossTold, acquire
+from sqlproxy.session.prepared import statement_id
 from sqlproxy.sql.bits import (
     EXECUTE_TEXT,
     HINT,
@@ -97,13 +99,23 @@ async def _query(session: Session, command: bytes) -> None:
     if mask & HINT and asks_to_explain(payload, 1, mode):
         _explain(session, mask, payload)
         return
+    if session.rules is not None:
+        command = ruling.begin(session, command)
+        payload = payload_of(command)
+        mask = classify(payload, 1, mode)
     if mask & KILL and await killing.kill_statement(session, command, payload):
         return
     if mask & EXECUTE_TEXT:
         body = session.state.text_statement(payload)
         mask = mask & ~TARGETS | (WRITE | UNKNOWN if body is None else body)
     hint = session.hinted(mask, payload)
-    if session.exactly_once and hint is None and exactly_once.applies(session.state, mask, payload):
+    if session.ruling is not None:
+        if ruling.answer_from_cache(session, mask, payload):
+            return
+        ruling.mirror(session, mask, payload)
+        hint = session.ruling.hint or hint
+    to_primary = hint is None or (bool(hint.rule) and hint.target is Target.PRIMARY)  # where a token goes anyway
+    if session.exactly_once and to_primary and exactly_once.applies(session.state, mask, payload):
         await exactly_once.run(
             session, mask, lambda backend: backend.call(payload, QUERY, exactly_once.NO_LIMIT, session.block)
         )
@@ -114,6 +126,7 @@ async def _query(session: Session, command: bytes) -> None:
 def _explain(session: Session, mask: int, payload: bytes) -> None:
     """Answer where the statement would go from this session as it is, instead of running it."""
     service, state, client = session.service, session.state, session.client
+    verdict = session.rules.match(payload[1:], state.database, state.mode) if session.rules is not None else Verdict()
     answer = explained(
         service.make_router(),
         service.router == "readwritesplit",
@@ -123,7 +136,8 @@ def _explain(session: Session, mask: int, payload: bytes) -> None:
         state.context,
         service.snapshot,
         service.server_stats,
-        hint=session.hinted(mask, payload),
+        hint=verdict.route.hint if verdict.route is not None else session.hinted(mask, payload),
+        found=verdict.sentences,
         primary_accepts_reads=service.config.primary_accepts_reads,
         pins=list(state.pins.values()),
     )
@@ -134,7 +148,20 @@ def _explain(session: Session, mask: int, payload: bytes) -> None:
     session.idle()
 
 
+def _rule_prepared(session: Session, command: bytes) -> None:
+    """Raises SqlproxyError when a rule refuses the execution."""
+    statement = session.state.statements.get(statement_id(command)) if session.rules is not None else None
+    if statement is not None:
+        ruling.begin_prepared(session, statement.payload)
+
+
+async def _bulk_execute(session: Session, command: bytes) -> None:
+    _rule_prepared(session, command)
+    await statements.execute(session, command)
+
+
 async def _execute(session: Session, command: bytes) -> None:
+    _rule_prepared(session, command)
     if not (session.exactly_once and await exactly_once.run_prepared(session, command)):
         await statements.execute(session, command)
 
@@ -198,7 +225,7 @@ _HANDLERS: Final[dict[int, Callable[[Session, bytes], Awaitable[None]]]] = {
     c.COM_PROCESS_KILL: killing.process_kill,
     c.COM_STMT_PREPARE: statements.prepare,
     c.COM_STMT_EXECUTE: _execute,
-    c.COM_STMT_BULK_EXECUTE: statements.execute,
+    c.COM_STMT_BULK_EXECUTE: _bulk_execute,
     c.COM_STMT_FETCH: statements.fetch,
     c.COM_STMT_RESET: statements.reset,
     c.COM_STMT_CLOSE: statements.close,

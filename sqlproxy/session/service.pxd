@@ -32,6 +32,10 @@ cdef class Service:
     cdef public dict _openings
     cdef public dict pools
     cdef public object routing
+    cdef public object rules
+    cdef public bint read_only
+    cdef public object answers
+    cdef public object mirrors
     cdef public ReadWriteSplit splitter
     cdef public object generations
     cdef public object unknown

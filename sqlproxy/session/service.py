@@ -18,9 +18,12 @@ from sqlproxy.errors import ServerLost
 from sqlproxy.routing.base import Router
 from sqlproxy.routing.readconn import ReadConn
 from sqlproxy.routing.readwritesplit import ReadWriteSplit
+from sqlproxy.routing.rules import RuleBook
+from sqlproxy.session.answers import Answers
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.connect import Login
 from sqlproxy.session.digests import Digests
+from sqlproxy.session.mirror import Mirrors
 from sqlproxy.session.pool import Pool
 from sqlproxy.session.registry import Registry
 from sqlproxy.session.shapes import Shapes
@@ -129,6 +132,10 @@ class Service:
         self.evidence = evidence
         self.tls = tls
         self.rsa_key = rsa_key
+        self.rules: RuleBook | None = None
+        self.read_only = False
+        self.answers: Answers | None = None
+        self.mirrors = Mirrors()
         self.snapshot = Snapshot(0, 0.0)
         self.generations = generations_of(())  # of its servers, for reading statements
         self._stale_after = stale_after
@@ -192,6 +199,12 @@ class Service:
     def _choose_router(self) -> None:
         self.routing = self.make_router()
         self.splitter = self.routing if isinstance(self.routing, ReadWriteSplit) else None  # reads have a short way
+
+    def govern(self, rules: RuleBook | None, read_only: bool, answers: Answers | None) -> None:
+        """Other rules from now on, or none; ``answers`` is where those with ``cache`` keep them."""
+        self.rules, self.read_only, self.answers = rules, read_only, answers
+        for session in [s for s in self.registry.sessions.values() if s.service is self]:
+            session.follow_rules()
 
     def make_router(self) -> Router:
         """A router of this service's kind; sessions share one, slow paths make their own."""

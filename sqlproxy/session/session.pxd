@@ -69,6 +69,11 @@ cdef class Session(Owner):
     cdef public Backend _attending
     cdef public unsigned long long _always_slow
     cdef public unsigned long long _slow
+    cdef public object rules
+    cdef public object ruling
+    cdef public tuple _verdict
+    cdef public long long seen_written
+    cdef public double wrote_at
 
     @cython.locals(code=cython.int, mask=cython.ulonglong, backend=Backend)
     cpdef command(self, bytes command)
@@ -82,6 +87,7 @@ cdef class Session(Owner):
     cdef bint _must_sync(self, Backend backend) except -1
     @cython.locals(state=SessionState)
     cdef _send(self, Backend backend, bytes command, int kind, unsigned long long mask)
+    cdef bint _passes(self, unsigned long long mask, bytes data, Py_ssize_t start) except -1
     @cython.locals(tracker=ResponseTracker)
     cpdef on_reply(self, Backend backend, bytes chunk, bint done)
     @cython.locals(state=SessionState, tracker=ResponseTracker, status=cython.int, failed=cython.bint,

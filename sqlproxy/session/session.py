@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from sqlproxy.errors import NoServerAvailable, ProtocolError, ServerProtocolError, SqlproxyError
 from sqlproxy.routing.causal import needs_sync
 from sqlproxy.routing.hints import Hint, HintStack
+from sqlproxy.routing.rules import Candidates, Verdict
 from sqlproxy.session import dispatch, failure, losses, replay
 from sqlproxy.session.backend import Backend, Owner
 from sqlproxy.session.connect import Login
 from sqlproxy.session.failure import Outcome
 from sqlproxy.session.prepared import PreparedStatement, execute_on, reply_kind, statement_id
 from sqlproxy.session.replay import COUNTS
+from sqlproxy.session.ruling import Ruling, check_writable
 from sqlproxy.session.state import EFFECTS, SessionState
 from sqlproxy.session.transaction import GOES_ON, OPAQUE, Step, TransactionLog, begins_anew
 from sqlproxy.sql.bits import (
@@ -129,7 +131,12 @@ class Session(Owner):
         self.exactly_once = service.config.exactly_once
         self.in_doubt = False  # the command at hand may have been committed: nobody may interrupt it now
         self._attending: Backend | None = None  # where a reply is being collected for the client
-        self._slow = self._always_slow = _SLOW | (WRITE if self.exactly_once else 0)  # of a block of hints: all targets
+        self.rules: Candidates | None = None  # that may concern this session's statements
+        self.ruling: Ruling | None = None  # of the statement at hand
+        self._verdict: tuple[int, Verdict | None] = (-1, None)  # of the statement with this number
+        self.seen_written = 0  # of ``state.written``, by the rules' cache, and when
+        self.wrote_at = float("-inf")
+        self.follow_rules()
 
     # -- the fast path
 
@@ -149,7 +156,7 @@ class Session(Owner):
         if len(command) < HEADER + MAX_PAYLOAD:
             if code == COM_QUERY:
                 mask = classify(command, HEADER + 1, self.state.mode)
-                if not mask & self._slow:
+                if not mask & self._slow or self._passes(mask, command, HEADER + 1):
                     backend = self._ready(mask)
                     if backend is not None:
                         self._send(backend, command, QUERY, mask)
@@ -184,7 +191,9 @@ class Session(Owner):
 
     def _execute_fast(self, command: bytes) -> bool:
         statement = self.state.statements.get(statement_id(command))
-        if statement is None or statement.long_data_size or statement.mask & self._slow:
+        if statement is None or statement.long_data_size:
+            return False
+        if statement.mask & self._slow and not self._passes(statement.mask, statement.payload, 1):
             return False
         backend = self._ready(statement.mask)
         if backend is None:
@@ -290,6 +299,8 @@ class Session(Owner):
             if not undecided and tracker.first == 0xFF and losses.on_error(self, backend, chunk):
                 return
             self._forwarded = True
+        if self.ruling is not None:
+            chunk = self.ruling.relay(backend, chunk, done)
         self.client.write(chunk)
         if done:
             self._finish(backend)
@@ -460,6 +471,10 @@ class Session(Owner):
 
     def idle(self) -> None:
         """Ready for the next command."""
+        if self.ruling is not None:
+            if not self.ruling.end():
+                return  # it comes again when nothing of this one is under way any more
+            self.ruling = None
         self.busy = False
         self.stop_waiting()
         self.active_at = monotonic()
@@ -621,8 +636,39 @@ class Session(Owner):
         return hint
 
     def follow_hints(self) -> None:
-        """Take the slow path for everything while a block of hints is open."""
-        self._slow = self._always_slow | (TARGETS if self.hints.active else 0)
+        """Take the slow path for everything while a block of hints is open or rules may concern the session."""
+        self._always_slow = _SLOW | (WRITE if self.exactly_once or self.service.read_only else 0)
+        self._always_slow |= TARGETS if self.hints.active else 0
+        self._slow = self._always_slow | (TARGETS if self.rules is not None else 0)
+
+    def follow_rules(self) -> None:
+        """Find the rules that may concern this session."""
+        book, user = self.service.rules, self.login.credentials.username.decode(errors="replace")
+        self.rules = book.candidates(self.service.name, user, self.client.address) if book is not None else None
+        self.follow_hints()
+
+    def _passes(self, mask: int, data: bytes, start: int) -> bool:
+        """Rules may concern the statement ``data[start:]``, but none acts and nothing else is in its way."""
+        return not mask & self._always_slow and self.take_verdict(data, start) is None
+
+    def take_verdict(self, data: bytes, start: int) -> Verdict | None:
+        """What rules say about the command at hand; asked again they say the same."""
+        if self.rules is None:
+            return None
+        if self._verdict[0] != self.statements:
+            state = self.state
+            self._verdict = (self.statements, self.rules.decide(data, start, state.database, state.mode))
+        return self._verdict[1]
+
+    def replace_command(self, command: bytes) -> bytes:
+        """A rule has rewritten the command at hand."""
+        self._command = command
+        return command
+
+    def check_writable(self, mask: int) -> None:
+        """Raises SqlproxyError while the service is read-only and the statement may write."""
+        if self.service.read_only:
+            check_writable(self, mask)
 
     def ignore_hint(self, hint: Hint, reason: str) -> None:
         """Count a hint that cannot be followed; the session's first one is logged."""
@@ -681,14 +727,14 @@ class Session(Owner):
         """The server reads again."""
         self.client.resume_reading()
 
-    def interrupt(self) -> bool:
+    def interrupt(self, error: SqlproxyError | None = None) -> bool:
         """KILL QUERY for a statement that has not reached a server; whether there was one."""
         task = self._task
         if task is None or self.running_on is not None or self.in_doubt:
             return False
         task.cancel()
         self._task = None
-        self._fail(SqlproxyError("Query execution was interrupted", code=1317, sqlstate="70100"))
+        self._fail(error or SqlproxyError("Query execution was interrupted", code=1317, sqlstate="70100"))
         self.idle()
         return True
 
@@ -707,7 +753,7 @@ class Session(Owner):
         self.state = SessionState(login.database, service.config.max_session_history, charset, service.generations)
         self.log.clear()
         self.hints.clear()
-        self.follow_hints()
+        self.follow_rules()
 
     def limit_wait(self, seconds: float) -> None:
         """What is waited for from now on, is waited for no longer than this."""
@@ -717,6 +763,11 @@ class Session(Owner):
         """The client is gone."""
         if self._task is not None:
             self._task.cancel()
+        if self.ruling is not None:
+            self.ruling.end()
+            self.ruling = None
+        if self.rules is not None:
+            self.service.mirrors.forget(self.number)
         self.stop_waiting()
         self._current = None
         reusable = not (self.busy or self._task or self.state.in_transaction or self.state.pins or self._loss)

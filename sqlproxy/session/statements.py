@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from sqlproxy.errors import PacketTooLarge, ServerError, ServerLost, SqlproxyError
+from sqlproxy.session import ruling
 from sqlproxy.session.acquire import acquire, refuse_evidence
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.prepared import (
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 async def prepare(session: Session, command: bytes) -> None:
     """Prepare where the statement would run now; other backends follow when it first runs there."""
+    if session.rules is not None:
+        command = ruling.begin(session, command)
     payload = payload_of(command)
     mask = executable_mask(classify(payload, 1, session.state.mode))
     hint = session.hinted(mask, payload)
@@ -121,7 +124,8 @@ async def execute(session: Session, command: bytes) -> None:
 async def _acquire_prepared(session: Session, statement: PreparedStatement) -> tuple[Backend, BackendStatement]:
     """A backend for a statement that has it; one lost under the preparation is replaced."""
     while True:
-        backend = await acquire(session, statement.mask, hint=statement.hint or session.hints.top())
+        ruled = session.ruling.hint if session.ruling is not None else None
+        backend = await acquire(session, statement.mask, hint=ruled or statement.hint or session.hints.top())
         target = backend.statements.get(statement.number)
         if target is not None:
             return backend, target

@@ -25,10 +25,19 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "### `[[accounts.users]]`": config.AccountConfig,
     "## `[[services]]`": config.ServiceConfig,
     "### `[services.tls]`": config.ServiceTLSConfig,
+    "## `[[rules]]`": config.RuleConfig,
     "## `[admin]`": config.AdminConfig,
     "## `[log]`": config.LogConfig,
 }
-TABLES = {"servers", "monitor", "accounts", "services", "admin", "log"}  # of the top level: sections of their own
+TABLES = {
+    "servers",
+    "monitor",
+    "accounts",
+    "services",
+    "rules",
+    "admin",
+    "log",
+}  # of the top level: sections of their own
 
 
 def documented(section: str) -> dict[str, str]:

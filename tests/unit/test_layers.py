@@ -20,7 +20,7 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 BASE = {"errors", "inherited"}
 FACTS = BASE | {"wire", "sql"}
 WORDS = FACTS | {"topology", "units"}
-SETTINGS = WORDS | {"config", "toml_lines", "logs", "origins"}
+SETTINGS = WORDS | {"config", "toml_lines", "logs", "origins", "patterns"}
 SESSION = SETTINGS | {"routing", "accounts", "session"}
 ADMIN = SESSION | {"monitor", "admin"}
 EDGE = ADMIN | {"listener", "supervisor", "tls"}
@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "sql": BASE,
     "topology": FACTS,
     "units": FACTS | {"topology"},
-    "config": WORDS | {"toml_lines", "origins"},
+    "config": WORDS | {"toml_lines", "origins", "patterns"},
+    "patterns": set[str](),
     "origins": {"toml_lines"},
     "monitor": SETTINGS,
     "routing": SETTINGS,
@@ -89,6 +90,7 @@ ONLY_IN = {
     "typer": ("cli.py", "lab/cli.py"),
     "rich": ("cli.py", "lab/cli.py"),
     "pydantic": ("config.py",),
+    "re2": ("patterns.py",),
     "pydantic_settings": ("config.py",),
     "pymysql": ("lab/*.py",),
     "uvloop": ("loops.py",),

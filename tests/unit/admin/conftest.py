@@ -87,6 +87,9 @@ class Runtime:
     async def kill_session(self, session_id: int) -> bool:
         return session_id == 7
 
+    def rule_counters(self) -> dict[str, dict[str, int]]:
+        return {"reports": {"matched": 3}}
+
     def accounts(self) -> list[dict[str, object]]:
         return self.account_rows
 
