@@ -356,6 +356,10 @@ class Settings(BaseSettings):
     log: LogConfig = LogConfig()
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
+    def __eq__(self, other: object) -> bool:
+        """The same values, wherever they came from."""
+        return isinstance(other, Settings) and dict(self) == dict(other)
+
     @property
     def origins(self) -> Mapping[str, str]:
         """Where the values that are no defaults came from, by key such as ``servers[0].weight``."""

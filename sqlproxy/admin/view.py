@@ -16,8 +16,8 @@ from sqlproxy import __version__
 from sqlproxy.config import ServerConfig, Settings
 from sqlproxy.origins import key_of, leaves
 from sqlproxy.pace import Pace
-from sqlproxy.session.digests import Figures
 from sqlproxy.routing.rules import RuleStats, describe
+from sqlproxy.session.digests import Figures
 from sqlproxy.session.stats import ServerStats, ServiceStats
 from sqlproxy.topology.model import Address, AdminState, Role, ServerView, Snapshot
 from sqlproxy.topology.publisher import Publisher

@@ -34,14 +34,16 @@ def explained(
     """The decision on the statement ``text`` of classification ``mask`` in a session as ``context`` says.
 
     ``splits``: the router is readwritesplit, which alone follows hints. The answer: server (None when there is none),
-    reason, classification, digest, rules, candidates, pins; the last three are sentences. ``found`` are the rules of the
+    reason, classification, digest, rules, candidates, pins; the last three are sentences. ``found``: rules of the
     operator that match, ``hint`` may be one's.
     """
     decision = router.route(mask, context, snapshot, loads)
     rules = [*found, *explain_text(text, 0, mode)]
     if hint is not None and splits:
         decision, ignored = redirect(hint, decision, mask, context, snapshot, loads)
-        rules.append(f"the {'route' if hint.rule else 'hint'} ({hint}) is {f'ignored: {ignored}' if ignored else 'followed'}")
+        rules.append(
+            f"the {'route' if hint.rule else 'hint'} ({hint}) is {f'ignored: {ignored}' if ignored else 'followed'}"
+        )
     return {
         "server": decision.server or None,
         "reason": decision.reason,

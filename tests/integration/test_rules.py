@@ -52,7 +52,7 @@ route = "replica"
 """
 
 
-@pytest.fixture(scope="module", params=[0, 2], ids=["one process", "workers"])
+@pytest.fixture(scope="module", params=[2], ids=["workers"])
 def proxy(
     request: pytest.FixtureRequest, mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
