@@ -73,7 +73,7 @@ LOST_VARIABLES: Final = {
     "mysql-": "there is no such setting; docs/configuration.md has all there are",
     "admin-admin_credentials": "none are needed on loopback; elsewhere set [admin] user and password, or token",
     "admin-stats_credentials": "none are needed on loopback; elsewhere set [admin] user and password, or token",
-    "admin-mysql_ifaces": "the admin side is HTTP at 127.0.0.1:8989: set [admin] listen",
+    "admin-mysql_ifaces": "set [admin] sql_listen: the MySQL protocol is spoken there, with tables of its own",
     "admin-restapi": "the admin side is HTTP at 127.0.0.1:8989: set [admin] listen",
     "admin-web_port": "the dashboard is at [admin] listen, 127.0.0.1:8989",
     "admin-prometheus": "/metrics is at [admin] listen, 127.0.0.1:8989",

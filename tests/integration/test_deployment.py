@@ -153,17 +153,6 @@ def service(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Manager, 
             manager.close()
 
 
-def test_systemd_hears_of_start_reload_and_stop(service: tuple[subprocess.Popen[bytes], Manager, int]) -> None:
-    process, manager, _ = service
-    assert manager.next() == "READY=1"
-    process.send_signal(signal.SIGHUP)
-    assert manager.next().startswith("RELOADING=1\nMONOTONIC_USEC=")
-    assert manager.next() == "READY=1"
-    process.send_signal(signal.SIGTERM)
-    assert manager.next() == "STOPPING=1"
-    assert process.wait(20) == 0
-
-
 def test_systemd_hears_who_is_in_charge_after_an_upgrade(
     service: tuple[subprocess.Popen[bytes], Manager, int],
 ) -> None:
@@ -182,19 +171,30 @@ def test_systemd_hears_who_is_in_charge_after_an_upgrade(
     assert manager.next() == "STOPPING=1"
 
 
-def test_the_notify_script_tells_every_proxy_and_survives_dead_ones(
+def test_systemd_hears_of_the_service_and_the_service_of_the_cluster(
     service: tuple[subprocess.Popen[bytes], Manager, int], tmp_path: Path
 ) -> None:
-    _, manager, admin = service
+    """Start, a view change told by Galera's script to every proxy though one is dead, reload and stop."""
+    process, manager, admin = service
     assert manager.next() == "READY=1"
-    (tmp_path / "admin.token").write_text(f"{TOKEN}\n")
-    conf = tmp_path / "notify.conf"
-    conf.write_text(
-        f'SQLPROXY_ADMIN_URLS="http://127.0.0.1:{free_port()} http://127.0.0.1:{admin}"\n'
-        f"SQLPROXY_ADMIN_TOKEN_FILE={tmp_path / 'admin.token'}\n"
-    )
+    assert run_notify_script(tmp_path, [free_port(), admin]) == 0
+    assert "Synced" in (tmp_path / "log").read_text()
+    process.send_signal(signal.SIGHUP)
+    assert manager.next().startswith("RELOADING=1\nMONOTONIC_USEC=")
+    assert manager.next() == "READY=1"
+    process.send_signal(signal.SIGTERM)
+    assert manager.next() == "STOPPING=1"
+    assert process.wait(20) == 0
+
+
+def run_notify_script(directory: Path, ports: list[int]) -> int:
+    """The exit code of wsrep-notify.sh for proxies whose admin sides are on these ports."""
+    (directory / "admin.token").write_text(f"{TOKEN}\n")
+    conf = directory / "notify.conf"
+    urls = " ".join(f"http://127.0.0.1:{port}" for port in ports)
+    conf.write_text(f'SQLPROXY_ADMIN_URLS="{urls}"\nSQLPROXY_ADMIN_TOKEN_FILE={directory / "admin.token"}\n')
     arguments = ["--status", "Synced", "--uuid", "u", "--primary", "yes", "--index", "0", "--members", "u/n1/x"]
     script = [CONFIG / "galera" / "wsrep-notify.sh", *arguments]
-    result = subprocess.run(script, env={**os.environ, "SQLPROXY_NOTIFY_CONF": str(conf)}, timeout=20, check=False)
-    assert result.returncode == 0
-    assert "Synced" in (tmp_path / "log").read_text()
+    return subprocess.run(
+        script, env={**os.environ, "SQLPROXY_NOTIFY_CONF": str(conf)}, timeout=20, check=False
+    ).returncode
