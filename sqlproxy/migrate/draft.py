@@ -14,6 +14,7 @@ from sqlproxy.config import (
     AdminConfig,
     LogConfig,
     MonitorConfig,
+    RuleConfig,
     ServerConfig,
     ServerTLSConfig,
     ServiceConfig,
@@ -79,6 +80,7 @@ class Draft:
         self.monitor: Table = {}
         self.accounts: Table = {}
         self.services: list[Table] = []
+        self.rules: list[Table] = []
         self.log: Table = {}
         self.notes: list[Note] = []
 
@@ -116,6 +118,16 @@ class Draft:
         self.services.append(table)
         return table
 
+    def add_rule(self, table: Table, line: int, what: str) -> None:
+        """A rule, unless it is none that the configuration takes, which is noted with the reason."""
+        try:
+            RuleConfig(**table)  # type: ignore[arg-type]
+        except ValueError as error:
+            reason = str(getattr(error, "errors", list)()[0]["msg"]).removeprefix("Value error, ")
+            self.lost(line, what, f"does not make a rule: {reason}")
+            return
+        self.rules.append(table)
+
     def listen(self, service: Table, address: str, line: int, what: str) -> None:
         """One more address for a service, unless another has it already."""
         taken = [one for table in self.services if isinstance(found := table["listen"], list) for one in found]
@@ -139,7 +151,12 @@ class Draft:
         self._keep_fresh()
         blocks = [_header(self, original), *_pairs(self.top), *_arrays("servers", self.servers)]
         blocks += [*_table("monitor", self.monitor), *_table("accounts", self.accounts)]
-        blocks += [*_arrays("services", services), *_table("log", self.log), *_notes(self.notes)]
+        blocks += [
+            *_arrays("services", services),
+            *_arrays("rules", self.rules),
+            *_table("log", self.log),
+            *_notes(self.notes),
+        ]
         return "\n".join(blocks) + "\n"
 
     def _first_loss(self) -> str:

@@ -19,6 +19,7 @@ from sqlproxy.config import (
 )
 from sqlproxy.migrate import ini, values
 from sqlproxy.migrate.draft import Draft, Scalar, Section, Table, said
+from sqlproxy.migrate.maxscale_filters import RULE_FILTERS
 from sqlproxy.migrate.maxscale_words import FILTERS, LOST, NEEDLESS, ROUTERS
 
 _ENCRYPTED: Final = re.compile(r"^(\d+:)?[0-9A-F]{32,}$")
@@ -56,6 +57,7 @@ class _Conversion:
         self._servers: dict[str, tuple[ini.Section, Table]] = {}  # by MaxScale's name
         self._services: dict[str, Table] = {}
         self._watched: dict[str, list[str]] = {}  # servers of each monitor
+        self._filters: dict[str, list[str]] = {}  # of each service
         self._own: set[str] = set()  # keys a service named as weights
 
     def run(self) -> Draft:
@@ -262,9 +264,10 @@ class _Conversion:
             self._lost(
                 deadlocks, "conflicts are run again as lost transactions are; transaction_replay = false ends both"
             )
-        for name in re.split(r"[|,]", section.text("filters")):
-            if name.strip() and not any(other.name == name.strip() for other in self._sections):
-                self._draft.lost(section.line, f"filters={name.strip()}", "there is no such filter in the file")
+        self._filters[section.name] = [name.strip() for name in re.split(r"[|,]", section.text("filters"))]
+        for name in self._filters[section.name]:
+            if name and not any(other.name == name for other in self._sections):
+                self._draft.lost(section.line, f"filters={name}", "there is no such filter in the file")
 
     def _listener(self, section: ini.Section) -> None:
         service = self._services.get(section.text("service"))
@@ -297,6 +300,16 @@ class _Conversion:
 
     def _filter(self, section: ini.Section) -> None:
         module = section.text("module").lower()
+        if module in RULE_FILTERS:
+            using = [service for name, service in self._services.items() if section.name in self._filters[name]]
+            if not using:
+                self._draft.needless(section.line, f"[{section.name}] module={module}", "no service uses it")
+                for item in section.left():
+                    item.taken = True
+                return
+            servers = {name: str(table["name"]) for name, (_, table) in self._servers.items()}
+            RULE_FILTERS[module](self._draft, section, [str(table["name"]) for table in using], servers)
+            return
         kind, text = FILTERS.get(module, ("lost", "there are no filters here"))
         what = f"[{section.name}] module={module}"
         (self._draft.needless if kind == "needless" else self._draft.lost)(section.line, what, text)

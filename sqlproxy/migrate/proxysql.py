@@ -9,6 +9,7 @@ from typing import Final
 from sqlproxy.config import MonitorConfig, ServerConfig, ServiceConfig
 from sqlproxy.migrate import tables, values
 from sqlproxy.migrate.draft import Draft, Scalar, Section, Table, said
+from sqlproxy.migrate.proxysql_rules import Hostgroups, take
 from sqlproxy.migrate.proxysql_words import LOST_TABLES, LOST_VARIABLES, NEEDLESS_VARIABLES
 from sqlproxy.migrate.tables import Row, Tables
 
@@ -183,46 +184,14 @@ class _Conversion:
     # -- what needs no place here
 
     def _rules(self) -> None:
+        names: dict[str, list[str]] = {}
+        for row in self._found.of("mysql_servers"):
+            table = self._servers.get(_address(row))
+            if table is not None:
+                names.setdefault(row.get("hostgroup_id", "hostgroup"), []).append(str(table["name"]))
+        hostgroups = Hostgroups(frozenset(self._writers), frozenset(self._readers), names)
         for row in self._found.of("mysql_query_rules"):
-            pattern = row.get("match_digest", "match_pattern", "digest")
-            what = f"mysql_query_rules {row.get('rule_id')}: {pattern}".replace(" :", ":")
-            if row.get("active", default="0") == "0":
-                self._note(row, what, "was not active", needless=True)
-            elif self._is_split(row, pattern):
-                self._note(
-                    row,
-                    what,
-                    "readwritesplit reads every statement: reads go to replicas, all else to the primary",
-                    needless=True,
-                )
-            else:
-                self._note(row, what, self._advice(row))
-
-    def _is_split(self, row: Row, pattern: str) -> bool:
-        """The usual two: SELECT to the readers, SELECT … FOR UPDATE to the writers."""
-        narrow = ("username", "schemaname", "client_addr", "proxy_port", "digest", "replace_pattern", "error_msg")
-        special = ("cache_ttl", "mirror_hostgroup", "timeout", "delay", "ok_msg", "flagout")
-        if any(row.get(name) not in ("", "0") for name in (*narrow, *special)):
-            return False
-        return bool(re.match(r"(\(\?i\))?\^?\s*\(?(SELECT|SHOW|INSERT|UPDATE|DELETE|\.\*?)", pattern, re.IGNORECASE))
-
-    def _advice(self, row: Row) -> str:
-        for column, advice in (
-            ("cache_ttl", "results are not cached"),
-            ("mirror_hostgroup", "statements are not copied"),
-            ("replace_pattern", "statements are not rewritten"),
-            ("error_msg", "statements are not refused by pattern; use privileges"),
-            ("ok_msg", "statements are not answered by the proxy"),
-            ("timeout", "set max_statement_time in the servers"),
-            ("delay", "statements are not slowed down"),
-            ("digest", "a hint in the statement routes it: -- maxscale route to server NAME"),
-            ("proxy_port", 'write a [[services]] table for the port, with router = "readconn" and a role'),
-            ("username", 'give that user a port of its own: [[services]] with router = "readconn" and a role'),
-            ("schemaname", "give that application a port of its own: [[services]]"),
-        ):
-            if row.get(column) not in ("", "0"):
-                return advice
-        return '`sqlproxy explain "…"` says where such statements go; a hint in them can send them elsewhere'
+            take(self._draft, row, hostgroups)
 
     def _users(self) -> None:
         for row in self._found.of("mysql_users"):
@@ -235,7 +204,7 @@ class _Conversion:
                 row, what, "accounts and passwords are those of the servers, read from their tables", needless=True
             )
             if row.get("default_hostgroup", default="0") in self._readers - self._writers:
-                advice = 'began at the readers: give it a port with router = "readconn" and role = "replica"'
+                advice = 'began at the readers: give it a [[rules]] table with route = "replica"'
                 self._note(row, f"{what} default_hostgroup", advice)
             if row.get("max_connections", default="10000") not in ("0", "10000", ""):
                 self._note(row, f"{what} max_connections", "set MAX_USER_CONNECTIONS of the account on the servers")

@@ -185,3 +185,39 @@ def test_names_with_spaces_become_names() -> None:
 def test_a_second_monitor_is_named() -> None:
     other = "[db9]\ntype=server\naddress=10.0.0.19\n" + MONITOR.replace("[M]", "[M2]").replace("db1", "db9")
     assert "one monitor watches all servers" in note(Result(ALL + other), "[M2]")
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            "module=namedserverfilter\nmatch=^SELECT.*archive\nserver=db1",
+            {"pattern": "^SELECT.*archive", "route": "server=db1"},
+        ),
+        ("module=namedserverfilter\nmatch01=x\ntarget01=->master", {"route": "primary"}),
+        ("module=regexfilter\nmatch=TYPE=\nreplace=ENGINE=", {"pattern": "TYPE=", "rewrite": "ENGINE="}),
+        ("module=maxrows\nmax_resultset_rows=1000", {"max_rows": 1000}),
+        (
+            "module=maxrows\nmax_resultset_rows=5\nuser=report\nsource=10.0.0.7",
+            {"user": ["report"], "client": ["10.0.0.7"]},
+        ),
+    ],
+)
+def test_filters_that_are_rules_become_rules(lines: str, expected: dict[str, object]) -> None:
+    result = Result(ALL.replace("user=u\n", "user=u\nfilters=F\n") + f"[F]\ntype=filter\n{lines}\n")
+    (made,) = result.data["rules"]
+    assert made["service"] == ["RW"]
+    assert made["stop"] is False
+    assert {key: made[key] for key in expected} == expected
+
+
+def test_a_filter_that_nobody_uses_makes_no_rule() -> None:
+    result = Result(ALL + "[F]\ntype=filter\nmodule=maxrows\nmax_resultset_rows=5\n")
+    assert "rules" not in result.data
+    assert note(result, "[F] module=maxrows").endswith("no service uses it")
+
+
+def test_a_filter_for_an_unknown_server_is_named() -> None:
+    text = ALL.replace("user=u\n", "user=u\nfilters=F\n")
+    result = Result(text + "[F]\ntype=filter\nmodule=namedserverfilter\nmatch=x\nserver=gone\n")
+    assert note(result, "server=gone").endswith("is no server or role that a rule could name")

@@ -59,7 +59,15 @@ def test_the_dump_keeps_servers_roles_and_ports() -> None:
 def test_notes_name_the_lines_of_the_original() -> None:
     result = sample("proxysql.cnf")
     lost, needless = dict(result.lost), dict(result.needless)
-    assert "results are not cached" in lost[line_of("proxysql.cnf", "cache_ttl")]
+    assert result.data["rules"] == [
+        {
+            "name": "rule-3",
+            "pattern": "^SELECT .* FROM prices",
+            "match": "statement",
+            "cache": "5s",
+            "route": "replica",
+        }
+    ]
     assert "readwritesplit reads every statement" in needless[line_of("proxysql.cnf", "rule_id=2")]
     assert lost[line_of("proxysql.cnf", "admin_credentials")].startswith("admin-admin_credentials=***")
 
@@ -134,20 +142,52 @@ def test_the_usual_split_needs_no_rules(pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "advice"),
+    ("columns", "expected"),
     [
-        ('match_pattern="^SELECT" cache_ttl=100', "not cached"),
-        ('match_pattern="^SELECT" mirror_hostgroup=3', "not copied"),
-        ('match_pattern="^SELECT" replace_pattern="x"', "not rewritten"),
-        ('match_pattern="^DROP" error_msg="no"', "use privileges"),
-        ('username="report"', "a port of its own"),
-        ("proxy_port=6034", "[[services]] table for the port"),
-        ('digest="0xABC"', "a hint in the statement"),
-        ('match_pattern="FROM archive"', "sqlproxy explain"),
+        ('match_pattern="FROM archive"', {"pattern": "FROM archive", "match": "statement"}),
+        ('match_digest="FROM archive" apply=1', {"pattern": "FROM archive", "stop": None}),
+        ('username="report"', {"user": ["report"]}),
+        ('schemaname="shop" client_addr="10.0.0.9"', {"database": ["shop"], "client": ["10.0.0.9"]}),
+        ('match_digest="^SELECT" cache_ttl=1500', {"pattern": "^SELECT", "cache": "1500ms"}),
+        ('match_digest="^SELECT" timeout=30000', {"timeout": "30s"}),
+        ('match_digest="^SELECT" mirror_hostgroup=30', {"mirror": "10.0.0.2"}),
+        ('match_pattern="old_" replace_pattern="new_"', {"rewrite": "new_", "match": "statement"}),
+        ('match_digest="^DROP" error_msg="not here"', {"reject": "not here"}),
     ],
 )
-def test_other_rules_are_named_with_what_to_do_instead(columns: str, advice: str) -> None:
-    assert advice in note(rule(columns), "mysql_query_rules 5")
+def test_other_rules_become_ours(columns: str, expected: dict[str, object]) -> None:
+    (made,) = rule(columns).data["rules"]
+    assert (made["name"], made["route"]) == ("rule-5", "replica")
+    assert {key: made.get(key) for key in expected} == expected
+    assert made.get("stop", True) is ("apply=1" in columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "advice"),
+    [
+        ("proxy_port=6034", "[[services]] table for the port"),
+        ('digest="0xABC"', "digests are computed differently"),
+        ('match_digest="x" negate_match_pattern=1', "cannot be negated"),
+        ('match_digest="x" flagOUT=3', "not chained"),
+        ('match_digest="x" OK_msg="fine"', "not answered by the proxy"),
+        ('match_digest="x" delay=5', "not slowed down"),
+        ('match_digest="(?=look)ahead"', "does not make a rule"),
+    ],
+)
+def test_rules_that_cannot_be_ours_are_named_with_what_to_do_instead(columns: str, advice: str) -> None:
+    result = rule(columns)
+    assert "rules" not in result.data
+    assert advice in note(result, "mysql_query_rules 5")
+
+
+def test_hostgroups_of_neither_kind_name_their_only_server() -> None:
+    extra = (
+        'mysql_servers=( { address="10.0.0.1" hostgroup=10 }, { address="10.0.0.9" comment="olap" hostgroup=50 } )\n'
+    )
+    rules = 'mysql_query_rules=( { rule_id=1 active=1 username="x" destination_hostgroup=%d } )\n'
+    assert Result(extra + GALERA % "" + rules % 50).data["rules"][0]["route"] == "server=olap"
+    unknown = Result(extra + GALERA % "" + rules % 60)
+    assert "neither of writers nor of readers" in note(unknown, "mysql_query_rules 1:  destination_hostgroup=60")
 
 
 @pytest.mark.parametrize(
