@@ -11,6 +11,7 @@ from sqlproxy.errors import ServerError, ServerLost, SqlproxyError
 from sqlproxy.session import acquire, statements
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.prepared import long_data_on, packet_on
+from sqlproxy.session.tally import Tally
 from sqlproxy.session.transaction import Step
 from sqlproxy.sql.bits import BEGIN, BEGIN_READ_ONLY, TARGETS, WRITE
 from sqlproxy.wire.attributes import with_block
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sqlproxy.session.session import Session
 
 log = logging.getLogger("sqlproxy.session")
+_replays: Final = Tally(log)  # conflicts may have many in a second
 
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
 # Space and ordinary comments before a statement's first word; possessive, or hostile comments would take for ever.
@@ -89,7 +91,9 @@ async def replay(session: Session, reason: str, claim: bytes = b"", *, anywhere:
             return f"its replay was refused: {error.message}"
         session.avoid = (-1, "")
         session.service.stats.transactions_replayed += 1
-        log.info("session %d: transaction replayed on %s", session.number, session.state.context.transaction)
+        _replays.note(
+            f"session {session.number}: transaction replayed on {session.state.context.transaction}: {reason}"
+        )
         return ""
     return f"its replay failed {config.transaction_replay_attempts} times: {reason}"
 
