@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -100,5 +101,21 @@ async def test_the_mysql_client_completes_and_shows(start: Start) -> None:
         assert done.returncode == 0, done.stderr
         assert "digests" in done.stdout
         assert "127.0.0.1" in done.stdout
+
+    await start(body)
+
+
+async def test_bytes_that_are_no_login_end_one_connection_only(start: Start) -> None:
+    def body(proxy: Proxy, port: int) -> None:
+        with connected(port, database=None) as other:
+            for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 64, b"\xff" * 64, b"\x05\x00\x00\x01hello"):
+                with socket.create_connection(("127.0.0.1", port), timeout=15) as raw:
+                    assert raw.recv(4)
+                    raw.sendall(garbage)
+                    raw.shutdown(socket.SHUT_WR)
+                    while raw.recv(4096):
+                        pass
+            assert rows(other, "SELECT 1") == [(1,)]
+        assert "internal error" not in proxy.log
 
     await start(body)
