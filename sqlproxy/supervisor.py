@@ -206,6 +206,7 @@ class Supervisor:
         )
         self.services = [FleetService(config, _names(config, settings)) for config in settings.services]
         self.pace = Pace(share=0)  # the sessions have processes of their own
+        self._asking: dict[str, asyncio.Task[list[Any]]] = {}  # listings that workers are making now, by name
         self._path = path
         self._reloading: Reloading | None = None  # once started
         self._rules: dict[int, Counters] = {}  # by worker
@@ -355,7 +356,14 @@ class Supervisor:
         await self._ask_all("clear_digests")
 
     async def _rows_of_all(self, name: str) -> list[Any]:
-        """What workers give in pickled slices."""
+        """What workers give in pickled slices; whoever asks while they are being asked gets the same answer."""
+        asking = self._asking.get(name)
+        if asking is None:
+            asking = self._asking[name] = asyncio.create_task(self._ask_rows(name))
+            asking.add_done_callback(lambda _: self._asking.pop(name, None))
+        return list(await asyncio.shield(asking))
+
+    async def _ask_rows(self, name: str) -> list[Any]:
         answers = [answer for answer in await self._ask_all(name) if isinstance(answer, list)]
         return [row for answer in answers for part in answer for row in pickle.loads(part)]
 
