@@ -25,6 +25,7 @@ from sqlproxy.sql.bits import (
     TARGETS,
     UNKNOWN,
     USE_DB,
+    USERVAR_WRITE,
     WRITE,
 )
 from sqlproxy.sql.classify import classify
@@ -120,7 +121,11 @@ async def _query(session: Session, command: bytes) -> None:
             session, mask, lambda backend: backend.call(payload, QUERY, exactly_once.NO_LIMIT, session.block)
         )
         return
-    session.stream(await acquire(session, mask, hint=hint), command, QUERY, mask)
+    backend = await acquire(session, mask, hint=hint)
+    if mask & LAST and mask & USERVAR_WRITE and not session.state.pins and not session.state.in_transaction:
+        await statements.keep_answer(session, backend, payload, mask)
+        return
+    session.stream(backend, command, QUERY, mask)
 
 
 def _explain(session: Session, mask: int, payload: bytes) -> None:

@@ -43,6 +43,7 @@ from sqlproxy.sql.bits import (
     SHOW,
     TARGETS,
     UNKNOWN,
+    USERVAR_WRITE,
     WRITE,
 )
 from sqlproxy.sql.classify import classify
@@ -219,6 +220,8 @@ class Session(Owner):
             server = service.splitter.read_server(state.last, service.snapshot, service.server_stats)
         elif state.transaction and not state.pins:
             server = state.transaction  # what any router decides on, without a decision made for it
+        elif mask & LAST and mask & USERVAR_WRITE and not state.pins:
+            return None  # what is set must be known elsewhere
         else:
             context = state.context_for(mask) if mask & FOUND_ROWS else state.context
             server = service.routing.route(mask, context, service.snapshot, service.server_stats).server
@@ -687,6 +690,11 @@ class Session(Owner):
         self._size = 0
         self._account(backend, self._prepared_at_hand(), failed)
         self.state.completed(backend.server, mask, backend.tracker.status, failed, payload_of(self._command))
+        backend.applied = self.state.history.position
+
+    def note_as(self, backend: Backend, mask: int, payload: bytes) -> None:
+        """Take in a statement in the words of another that does the same on any server."""
+        self.state.completed(backend.server, mask, backend.tracker.status, False, payload)
         backend.applied = self.state.history.position
 
     def note_on(self, server: str, mask: int) -> None:

@@ -23,6 +23,7 @@ from sqlproxy.session.prepared import (
 from sqlproxy.sql.bits import (
     HINT,
     LAST,
+    LITERAL_ONLY,
     NEXT_TRX,
     SESSION,
     TARGETS,
@@ -30,8 +31,11 @@ from sqlproxy.sql.bits import (
     WRITE,
 )
 from sqlproxy.sql.classify import classify
-from sqlproxy.wire.constants import COM_INIT_DB, COM_STMT_BULK_EXECUTE, ER_UNKNOWN_STMT_HANDLER, HEADER
+from sqlproxy.sql.extract import set_assignments
+from sqlproxy.wire import codec
+from sqlproxy.wire.constants import COM_INIT_DB, COM_QUERY, COM_STMT_BULK_EXECUTE, ER_UNKNOWN_STMT_HANDLER, HEADER
 from sqlproxy.wire.framing import payload_of
+from sqlproxy.wire.packets import server_bytes
 from sqlproxy.wire.response import PREPARE, QUERY, ROWS, SINGLE
 
 if TYPE_CHECKING:
@@ -77,6 +81,55 @@ async def _prepare_on(backend: Backend, payload: bytes, timeout: float) -> bytes
     except ServerError as error:
         refuse_evidence(backend, error)
         raise
+
+
+async def keep_answer(session: Session, backend: Backend, payload: bytes, mask: int) -> None:
+    """Run ``SET @n = FOUND_ROWS()`` and its like where the answer is, and make ``@n`` known to all servers if it is a
+    number; else the session is pinned there."""
+    limit = session.service.config.failover_timeout
+    reply = await backend.call(payload, QUERY, limit, session.block)
+    literal = await _as_literal(session, backend, payload, limit)
+    if literal:
+        await backend.call(literal, QUERY, limit)  # also for ROW_COUNT(), which is 0 after a SET
+        session.note_as(backend, SESSION | LITERAL_ONLY, literal)
+    else:
+        session.note(backend, mask, failed=False)
+    session.client.write(reply)
+    session.idle()
+
+
+async def _as_literal(session: Session, backend: Backend, payload: bytes, limit: float) -> bytes:
+    """A SET of the same user variables to the numbers that they are now; b"" when they are not, or others are set."""
+    assignments = set_assignments(payload, 1, session.state.mode)
+    if not assignments or any(scope != "user" or not name.isalnum() for scope, name, _ in assignments):
+        return b""
+    values = []
+    for _, name, _ in assignments:
+        question = f"SELECT @{name} REGEXP '^-?[0-9]+$', @{name}".encode()
+        reply = await backend.call(bytes((COM_QUERY,)) + question, QUERY, limit)
+        found = _last_row(reply)
+        if found[0] != b"1":
+            return b""
+        values.append(b"@%s=%s" % (name.encode(), found[1]))
+    return bytes((COM_QUERY,)) + b"SET " + b",".join(values)
+
+
+def _last_row(reply: bytes) -> tuple[bytes, bytes]:
+    """Both values of a collected reply's last row; b"" for NULL."""
+    payloads = []
+    pos = 0
+    while pos < len(reply):
+        end = pos + HEADER + int.from_bytes(reply[pos : pos + 3], "little")
+        payloads.append(reply[pos + HEADER : end])
+        pos = end
+    row, values, pos = payloads[-2], [b"", b""], 0
+    with server_bytes():
+        for number in range(2):
+            if row[pos : pos + 1] == b"\xfb":
+                pos += 1
+            else:
+                values[number], pos = codec.read_lenenc_string(row, pos, "value")
+    return values[0], values[1]
 
 
 def _go_elsewhere(session: Session, server: str, loss: ServerLost) -> None:
