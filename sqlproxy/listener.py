@@ -16,6 +16,7 @@ from sqlproxy.errors import SqlproxyError
 from sqlproxy.session import client
 from sqlproxy.session.keepalive import keep_alive
 from sqlproxy.session.service import Service
+from sqlproxy.session.sockets import detect_silence
 from sqlproxy.topology.model import Address
 
 log = logging.getLogger("sqlproxy.listener")
@@ -108,6 +109,7 @@ class Listener:
 
     def _start_accepting(self, listening: socket.socket) -> None:
         self._accepting.add(listening)
+        _tune(listening, self.service.config.connection_keepalive)
         asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     def _stop_accepting(self, listening: socket.socket) -> None:
@@ -125,7 +127,7 @@ class Listener:
                     self._pause(listening, error)
                 return
             sock.setblocking(False)
-            self._spawn(client.serve(self.service, sock, _tune(sock, peer)), self._logins)
+            self._spawn(client.serve(self.service, sock, _address_of(peer)), self._logins)
 
     def _pause(self, listening: socket.socket, error: OSError) -> None:
         """Clients wait until there is room for them; without a pause the loop would turn for nothing else."""
@@ -139,14 +141,20 @@ class Listener:
             self._start_accepting(listening)
 
 
-def _tune(sock: socket.socket, peer: object) -> str:
-    """Set what client connections need; the client's IP address, "" on a unix socket."""
-    if sock.family == socket.AF_UNIX or not isinstance(peer, tuple):
-        return ""
+def _tune(listening: socket.socket, silence: float) -> None:
+    """Set what client connections need; those accepted inherit it."""
+    if listening.family == socket.AF_UNIX:
+        return
     with contextlib.suppress(OSError):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return str(peer[0]).removeprefix("::ffff:")
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if silence:
+        detect_silence(listening, silence)
+
+
+def _address_of(peer: object) -> str:
+    """The client's IP address, "" on a unix socket."""
+    return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else ""
 
 
 def open_all(service: str, addresses: Sequence[Address]) -> list[tuple[Address, socket.socket]]:

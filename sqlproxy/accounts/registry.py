@@ -19,6 +19,7 @@ from sqlproxy.topology.publisher import Publisher
 from sqlproxy.wire.auth import Credentials
 
 LOAD_TIMEOUT = 5.0  # seconds for one server
+_FOUND_KEPT = 4096  # users and hosts whose account is remembered
 MIN_INTERVAL = 1.0  # seconds between two loads, whoever asks …
 LOGIN_INTERVAL = 0.25  # … but for a login that failed: its account may have been created since
 
@@ -49,6 +50,8 @@ class AccountRegistry:
         self.accounts = Accounts()
         self.error = ""
         self.fast_hashes = FastHashes()
+        self._found: dict[tuple[str | bytes, str | None, str | None], Account | None] = {}  # user and host looked up
+        self._found_in = self.accounts
         self.on_change: Callable[[], None] = lambda: None
         self._publisher = publisher
         self._use(config, monitor_user, monitor_password, servers)
@@ -127,7 +130,12 @@ class AccountRegistry:
 
     def find(self, user: str | bytes, host_ip: str | None, host_name: str | None = None) -> Account | None:
         """See ``match.find``."""
-        return match.find(self.accounts, user, host_ip, host_name)
+        if self._found_in is not self.accounts or len(self._found) >= _FOUND_KEPT:
+            self._found, self._found_in = {}, self.accounts
+        key = user, host_ip, host_name
+        if key not in self._found:
+            self._found[key] = match.find(self.accounts, user, host_ip, host_name)
+        return self._found[key]
 
     def decoy(self, user: str | bytes) -> Account:
         """An account for a user that does not exist, which nobody can log in to but which answers like a real one."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.errors import NoServerAvailable, ServerError, ServerLost, SqlproxyError
-from sqlproxy.routing.base import Decision
+from sqlproxy.routing.base import Decision, Router
 from sqlproxy.routing.causal import PREAMBLE, PREAMBLE_TO_ASK, needs_sync
 from sqlproxy.routing.hints import MAY_WRITE, Hint, redirect
 from sqlproxy.session.backend import Backend
@@ -88,7 +88,7 @@ class _Failed:
         self._session = session
         self._hint = hint if session.service.config.router == "readwritesplit" else None
         self._told = False  # that the hint is ignored
-        self._router = session.service.make_router()
+        self._router: Router | None = None  # of our own, for what only we leave out
         self._number, server = session.avoid
         self._names = {server} if server else set[str]()
         self.reason = ""
@@ -100,10 +100,12 @@ class _Failed:
         if snapshot.number != self._number:
             self._names.clear()
             self._number = snapshot.number
+        router = service.routing
         if self._names:
             snapshot = restricted(snapshot, frozenset(service.servers) - self._names)
+            router = self._router = self._router or service.make_router()
         context = self._session.state.context_for(mask)
-        decision = self._router.route(mask, context, snapshot, service.server_stats)
+        decision = router.route(mask, context, snapshot, service.server_stats)
         if self._hint is None:
             return decision
         decision, ignored = redirect(self._hint, decision, mask, context, snapshot, service.server_stats)

@@ -20,6 +20,7 @@ cdef class Backend(Receiver):
     cdef public bint secure
     cdef public str plugin
     cdef public bytes scramble
+    cdef public bint repeats_scramble
     cdef public long long applied
     cdef public long long synced
     cdef public bint deaf

@@ -73,6 +73,7 @@ class Backend(Receiver):
         self.secure = False  # TLS or a unix socket: passwords may pass in clear
         self.plugin = ""  # and scramble of its greeting, for logging in again
         self.scramble = b""
+        self.repeats_scramble = False  # it asks for an answer to the same one at a change of user
         self.applied = 0
         self.synced = 0
         self.deaf = False

@@ -19,7 +19,7 @@ from sqlproxy.session.attach import attach
 from sqlproxy.session.compressed import CompressedTransport
 from sqlproxy.session.ports import Receiver, Writer
 from sqlproxy.session.skipping import Skipping
-from sqlproxy.session.sockets import close_quietly, detect_silence, read_exactly
+from sqlproxy.session.sockets import close_quietly, read_exactly, send
 from sqlproxy.wire import codec, proxy_protocol
 from sqlproxy.wire.compression import COMPRESSION, chosen
 from sqlproxy.wire.constants import (
@@ -127,13 +127,11 @@ class Client(Receiver):
         loop = asyncio.get_running_loop()
         protocol = cast(asyncio.Protocol, self)
         number = service.registry.next_id()
-        if self.address and service.config.connection_keepalive:
-            detect_silence(sock, service.config.connection_keepalive)
         balanced = login.may_announce(service, self.address)
         if not balanced:
             login.check_admission(service, self.address)
         greeting = self._greeting(number)
-        await loop.sock_sendall(sock, codec.packet(0, greeting.encode()))
+        await send(sock, codec.packet(0, greeting.encode()))
         self._arrived = asyncio.Event()
         payload = await self._first_packet(sock, await self._announced(sock, balanced))
         if balanced:

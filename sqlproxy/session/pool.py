@@ -20,8 +20,9 @@ from sqlproxy.session.stats import ServerStats
 from sqlproxy.topology.model import Server
 from sqlproxy.wire import codec
 from sqlproxy.wire.client_auth import ClientAuth
-from sqlproxy.wire.constants import COM_QUERY, HEADER
+from sqlproxy.wire.constants import AUTH_SWITCH, COM_QUERY, HEADER
 from sqlproxy.wire.handshake import ChangeUser
+from sqlproxy.wire.packets import parse_auth_switch
 from sqlproxy.wire.response import QUERY
 
 log = logging.getLogger("sqlproxy.pool")
@@ -208,10 +209,24 @@ async def _change_user(backend: Backend, login: Login) -> None:
         backend.capabilities, login.credentials.username, answer, login.database, login.collation, plugin, login.attrs
     )
     backend.log_in_again()
-    backend.write(codec.packet(0, request.encode()))
-    await finish_login(backend, auth, 0)
+    packet = codec.packet(0, request.encode())
+    if backend.repeats_scramble:  # its question is known, so the answer goes along
+        backend.write(packet + codec.packet(2, answer))
+        await _expect_switch(backend, plugin)
+        await finish_login(backend, auth, 2)
+    else:
+        backend.write(packet)
+        await finish_login(backend, auth, 0)
+        backend.repeats_scramble = auth.repeated
     backend.filters = backend.tracker.tracking
     backend.track()
+
+
+async def _expect_switch(backend: Backend, plugin: str) -> None:
+    """What MariaDB asks after a change of user: the answer to the scramble of its greeting. Raises ServerLost."""
+    payload = await backend.read_packet()
+    if payload[:1] != bytes((AUTH_SWITCH,)) or parse_auth_switch(payload) != (plugin, backend.scramble + b"\x00"):
+        raise ServerLost(f"server {backend.server} asks for something else than it did before")
 
 
 def last_value(reply: bytes) -> bytes:

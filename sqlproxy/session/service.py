@@ -137,6 +137,7 @@ class Service:
         self.answers: Answers | None = None
         self.mirrors = Mirrors()
         self.snapshot = Snapshot(0, 0.0)
+        self._offered, self._offered_of = (b"", 0, 0), self.snapshot
         self.generations = generations_of(())  # of its servers, for reading statements
         self._stale_after = stale_after
         self._publisher = publisher
@@ -308,6 +309,11 @@ class Service:
 
         The lowest version, and only what all reachable servers can do, so that a session may use any of them.
         """
+        if self._offered_of is not self.snapshot:
+            self._offered, self._offered_of = self._offer(), self.snapshot
+        return self._offered
+
+    def _offer(self) -> tuple[bytes, int, int]:
         views = [view for view in self.snapshot.servers if view.version]
         if not views:
             return b"", 0, 0

@@ -15,12 +15,25 @@ async def read_exactly(sock: socket.socket, size: int) -> bytes | None:
     loop = asyncio.get_running_loop()
     parts: list[bytes] = []
     while size:
-        part = await loop.sock_recv(sock, size)
+        try:
+            part = sock.recv(size)  # most of it has come already
+        except (BlockingIOError, InterruptedError):
+            part = await loop.sock_recv(sock, size)
         if not part:
             return None
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
+
+
+async def send(sock: socket.socket, data: bytes) -> None:
+    """All of it. Raises OSError."""
+    try:
+        sent = sock.send(data)  # most often there is room
+    except (BlockingIOError, InterruptedError):
+        sent = 0
+    if sent < len(data):
+        await asyncio.get_running_loop().sock_sendall(sock, data[sent:])
 
 
 def detect_silence(sock: socket.socket, after: float) -> None:

@@ -59,6 +59,7 @@ class ClientAuth:
         self._plugin = NATIVE
         self._scramble = b""
         self._rounds = 0
+        self.repeated = False  # the server asked again for what had been answered
         self._awaits_key = False
 
     def response(self, plugin: str, scramble: bytes) -> tuple[str, bytes]:
@@ -102,6 +103,7 @@ class ClientAuth:
         }
         if plugin not in replies:
             raise MissingSecret(f"server {self._server} asks for {plugin}, which the proxy cannot answer")
+        self.repeated = plugin == NATIVE and (plugin, data[:SCRAMBLE_LENGTH]) == (self._plugin, self._scramble)
         self._plugin = plugin
         self._awaits_key = False
         if data:

@@ -33,6 +33,7 @@ from sqlproxy.wire.packets import is_err, parse_err, server_bytes
 
 SCRAMBLE_LENGTH = 20
 _SCRAMBLE_BYTES = bytes(byte for byte in range(1, 128) if byte != ord("$"))
+_TO_SCRAMBLE = bytes(_SCRAMBLE_BYTES[byte % len(_SCRAMBLE_BYTES)] for byte in range(256))
 _PART_1 = 8  # bytes of the scramble before the capabilities
 _PROTOCOL_VERSION = 10
 _HEAD = struct.Struct("<IIB19sI")  # handshake response: capabilities, max packet, collation, filler, MariaDB's
@@ -43,7 +44,7 @@ _GREETING_MIDDLE = struct.Struct(
 
 def new_scramble() -> bytes:
     """20 random bytes for a greeting, from 1 to 127 but never ``$``: clients treat them as text, as MySQL does."""
-    return bytes(secrets.choice(_SCRAMBLE_BYTES) for _ in range(SCRAMBLE_LENGTH))
+    return secrets.token_bytes(SCRAMBLE_LENGTH).translate(_TO_SCRAMBLE)
 
 
 def split(capabilities: int) -> tuple[int, int]:

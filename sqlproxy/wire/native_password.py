@@ -17,7 +17,9 @@ _SIZE = 20
 
 def xor(left: bytes, right: bytes) -> bytes:
     """Bytewise exclusive or of two strings of the same length."""
-    return bytes(a ^ b for a, b in zip(left, right, strict=True))
+    if len(left) != len(right):
+        raise ValueError(f"{len(left)} and {len(right)} bytes are not of the same length")
+    return (int.from_bytes(left, "big") ^ int.from_bytes(right, "big")).to_bytes(len(left), "big")
 
 
 def stage1(password: bytes) -> bytes:

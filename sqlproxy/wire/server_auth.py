@@ -74,7 +74,8 @@ class ServerAuth:
         self._cached = None if want_cleartext else cached_sha256
         self._secure = secure
         self._rsa = rsa_key
-        self._nonce = random(ed25519.NONCE_LENGTH)
+        self._random = random
+        self._nonce = b""
         self._can_switch = bool(request.capabilities & CLIENT_PLUGIN_AUTH)
         self._plugin = (request.plugin if self._can_switch else "") or NATIVE
         self._queue = self._clear_plugins() if want_cleartext else self._plugins()
@@ -128,6 +129,8 @@ class ServerAuth:
         plugin = self._queue.pop(0)
         if not self._can_switch:
             return self._deny(f"the client cannot change its authentication plugin to {plugin}")
+        if plugin == ED25519:
+            self._nonce = self._random(ed25519.NONCE_LENGTH)
         data = {ED25519: self._nonce, CLEAR: b""}.get(plugin, self._scramble + b"\x00")
         return self._send(auth_switch_packet(plugin, data), self._handler(plugin))
 
