@@ -10,7 +10,7 @@ ALONE := $(wildcard tests/unit tests/fuzz tests/simulation)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run install dev ext check unit integration test test-deps lab bench conformance conformance-deps chaos wheel docs clean
+.PHONY: help run install dev ext check unit integration test test-deps lab bench soak profile conformance conformance-deps chaos wheel docs clean
 
 help:
 	@echo "make run          install into $(VENV) and start the proxy on three simulated Galera nodes, with its dashboard"
@@ -22,6 +22,8 @@ help:
 	@echo "make integration  tests on real MariaDB, Galera and MySQL servers"
 	@echo "make test-deps    install the servers and tools that tests need (root, Debian or Ubuntu)"
 	@echo "make bench        compare with HAProxy and with no proxy; BENCH=--quick for less (sysbench, haproxy, gcc needed)"
+	@echo "make soak         an hour of all that sessions do; memory must not grow; SOAK='--minutes 10' for less"
+	@echo "make profile      a flame graph of point selects; PROFILE='--load connect' for another load"
 	@echo "make conformance  other people's test suites, on one server and on Galera; CONFORMANCE=--quick for less"
 	@echo "make chaos        sixty faults on a real cluster under load, about 20 minutes; CHAOS=--exactly-once with commit tokens"
 	@echo "make wheel        a wheel in dist/, with the compiled core if there is a compiler"
@@ -93,6 +95,12 @@ wheel: dev
 docs: dev
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "the documentation is in site/index.html"
+
+soak: test-deps ext
+	$(BIN)/python -m benchmarks.soak $(SOAK)
+
+profile: ext
+	$(BIN)/python -m benchmarks.profile $(PROFILE)
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info
