@@ -88,12 +88,15 @@ class App:
         found = {str(address): [sock] for address, sock in self.engine.listening}
         if self._admin is not None and self._admin.listening is not None:
             found[str(self.settings.admin.listen)] = [self._admin.listening]
+        if self._sql is not None and self._sql.listening is not None:
+            found[str(self.settings.admin.sql_listen)] = [self._sql.listening]
         return found
 
     async def retire(self, seconds: float) -> None:
         """Another process has taken over: serve the sessions there are until they end, at most so long."""
-        if self._admin is not None:
-            await self._admin.stop()
+        for port in (self._admin, self._sql):
+            if port is not None:
+                await port.stop()
         await self.engine.retire(seconds)
 
     async def stop(self) -> None:

@@ -6,19 +6,16 @@ Every error is ``{"error": sentence, "hint": what to do}``. Access rules are in 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
 import re
 import socket
-import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from aiohttp import web
 
-from sqlproxy import inherited
 from sqlproxy.admin import commands, dashboard, digests, view
 from sqlproxy.admin.access import Guard
 from sqlproxy.admin.clustercheck import clustercheck
@@ -26,15 +23,14 @@ from sqlproxy.admin.commands import CommandError
 from sqlproxy.admin.live import LiveFeed, TooManyWatchers, event
 from sqlproxy.admin.metrics import CONTENT_TYPE, Metrics
 from sqlproxy.admin.openapi import Route, document
+from sqlproxy.admin.ports import listen
 from sqlproxy.admin.routes import ROUTES
 from sqlproxy.admin.view import Runtime
 from sqlproxy.config import AdminConfig
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.pace import Pace
-from sqlproxy.topology.model import Address
 
 MAX_BODY = 1 << 20
-_BACKLOG = 128
 OVERHEAD = 0.0005  # seconds that a request costs before and after what it asks for
 EVENT_STREAM = "text/event-stream"
 
@@ -87,7 +83,7 @@ class AdminServer:
         runner = web.AppRunner(self.application(), access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            self._listening = inherited.take(str(self._address)) or _listen(self._address)
+            self._listening = listen(self._address)
             await web.SockSite(runner, self._listening).start()
         except OSError as error:
             await runner.cleanup()
@@ -161,30 +157,6 @@ class AdminServer:
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         return response
-
-
-def _listen(address: Address) -> socket.socket:
-    """Bind and listen; the path of a process that is gone is taken over. Raises OSError."""
-    if address.path:
-        with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISSOCK(os.stat(address.path).st_mode):
-                os.unlink(address.path)
-        family: int = socket.AF_UNIX
-        target: Any = address.path
-    else:
-        family, _, _, _, target = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(target)
-        sock.listen(_BACKLOG)
-        sock.setblocking(False)
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 def _json(data: object, status: int = 200) -> web.Response:

@@ -11,12 +11,14 @@ import hmac
 import itertools
 import logging
 import os
+import socket
 import struct
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
 from sqlproxy.accounts.throttle import Throttle
+from sqlproxy.admin.ports import listen
 from sqlproxy.admin.sql_statements import VERSION, Answer, Done, Statements, count_parameters, refusal
 from sqlproxy.admin.sql_tables import Result
 from sqlproxy.admin.view import Runtime
@@ -87,6 +89,7 @@ class SqlAdmin:
         self._credentials = Credentials(config)
         self._throttle = Throttle(_FAILURES, _BLOCKED)
         self._server: asyncio.Server | None = None
+        self.listening: socket.socket | None = None  # while it listens, for whoever takes over
         self._clients: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._threads = asyncio.Semaphore(THREADS)
@@ -106,11 +109,12 @@ class SqlAdmin:
         """Listen. Raises SqlproxyError, naming the address, when that is not possible."""
         address = self._address
         try:
+            self.listening = listen(address)
             if address.path:
-                self._server = await asyncio.start_unix_server(self._serve, address.path)
+                self._server = await asyncio.start_unix_server(self._serve, sock=self.listening)
                 os.chmod(address.path, 0o600)
             else:
-                self._server = await asyncio.start_server(self._serve, address.host, address.port)
+                self._server = await asyncio.start_server(self._serve, sock=self.listening)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise SqlproxyError(f"admin: cannot listen on {address} for SQL: {reason}") from None
@@ -119,6 +123,7 @@ class SqlAdmin:
         """Close the port and every connection."""
         if self._server is not None:
             self._server.close()
+        self.listening = None
         for client in self._clients:
             client.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
