@@ -101,6 +101,8 @@ class Soak:
         cursor.execute(_LARGE)
         cursor.fetchmany(10)
         self._stopping.wait(_STALL)
+        cursor._result.unbuffered_active = False  # else the driver wants to read the rest when it is gone
+        cursor._result = None
         connection._force_close()
 
 
