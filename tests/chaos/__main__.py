@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--times", type=int, default=1, help="the whole list so many times")
     parser.add_argument("--budget", type=float, default=2400, help="seconds after which no other fault begins")
     parser.add_argument("--exactly-once", action="store_true", help="with exactly_once = true: no error at all")
+    parser.add_argument("--against", choices=["haproxy"], default="", help="the same for this product, to compare")
     parser.add_argument("--service", default="", help="further lines of the service's configuration")
     parser.add_argument("--json", type=Path, help="write the report there")
     parser.add_argument(_INSIDE, action="store_true", help=argparse.SUPPRESS)
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> Report:
     faults: list[Fault] = [f for f in (SHORT if arguments.short else FULL) if re.search(arguments.only, f.name)]
     service = arguments.service + ("\nexactly_once = true" if arguments.exactly_once else "")
-    with campaign(service, arguments.exactly_once, _tell) as round_:
+    with campaign(service, arguments.exactly_once, _tell, against=arguments.against) as round_:
         return round_.run(faults * arguments.times, arguments.budget)
 
 

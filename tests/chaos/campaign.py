@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tests.chaos import load as l
 from tests.chaos.cluster import Cluster
 from tests.chaos.disk import mount_memory, unmount
 from tests.chaos.faults import Fault
+from tests.chaos.haproxy import haproxy
 from tests.chaos.load import Load
 from tests.chaos.world import World, config
 from tests.support.proxy import Proxy, free_port
@@ -127,7 +128,7 @@ class Campaign:
         direct = world.cluster.members[world.replicas[-1]] if fault.direct else None
         address = (direct.address, direct.port) if direct else None
         before = self._counters()
-        load = world.load = Load(("127.0.0.1", world.proxy.port), address, WORKERS)
+        load = world.load = Load(("127.0.0.1", world.port), address, WORKERS)
         load.start()
         try:
             load.progress()
@@ -174,8 +175,13 @@ class Campaign:
 
 
 @contextmanager
-def campaign(service: str, exactly_once: bool, tell: Callable[[Episode], None]) -> Iterator[Campaign]:
-    """A cluster on file systems in memory and a proxy as a user runs it; all of it is gone at the end."""
+def campaign(
+    service: str, exactly_once: bool, tell: Callable[[Episode], None], *, against: str = ""
+) -> Iterator[Campaign]:
+    """A cluster on file systems in memory and a proxy as a user runs it; all of it is gone at the end.
+
+    ``against="haproxy"``: the applications connect to an HAProxy that asks the proxy only for the servers' health.
+    """
     directory = Path(tempfile.mkdtemp(prefix="sqlproxy-chaos-"))
     directory.chmod(0o755)
     cluster = Cluster(directory / "galera")
@@ -190,7 +196,8 @@ def campaign(service: str, exactly_once: bool, tell: Callable[[Episode], None]) 
         proxy = Proxy(directory, text, port, admin_port, {})
         proxy.wait_ready()
         wait_until(lambda: proxy is not None and proxy.primary, 10, "the proxy has a primary")
-        yield Campaign(World(cluster, proxy), exactly_once, tell)
+        with haproxy(cluster, directory, admin_port) if against else nullcontext(port) as address:
+            yield Campaign(World(cluster, proxy, address), exactly_once, tell)
     finally:
         if proxy is not None:
             proxy.stop()

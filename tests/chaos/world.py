@@ -20,11 +20,15 @@ ROLES = ["primary", "replica", "replica"]
 
 
 class World:
-    """``load`` is the one that runs now. ``primary`` and ``replicas`` are as the proxy sees them."""
+    """``load`` is the one that runs now. ``primary`` and ``replicas`` are as the proxy sees them.
 
-    def __init__(self, cluster: Cluster, proxy: Proxy) -> None:
+    ``port`` is where applications connect: the proxy's, unless another product is compared with it.
+    """
+
+    def __init__(self, cluster: Cluster, proxy: Proxy, port: int) -> None:
         self.cluster = cluster
         self.proxy = proxy
+        self.port = port
         self.load: Load | None = None
 
     @property
