@@ -9,6 +9,7 @@ does not explain, when a suite could not run, or when a session read older data 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ _QUICK_TRIES = 500
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 nothing differs without a reason and no read was stale."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no server is left behind
     topologies = options.topology or _TOPOLOGIES
     with tempfile.TemporaryDirectory(prefix="sqlproxy-suites-") as temporary:
         keep = options.keep or Path(temporary)

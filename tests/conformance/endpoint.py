@@ -22,7 +22,8 @@ from tests.support.proxy import running_proxy
 HOST = "127.0.0.1"
 USER = "tester"
 PASSWORD = "tester"
-_PORTS = range(23300, 24300, 20)
+_BLOCK = 40  # ports: those of Galera for three nodes are 30, of the same block 6000 below
+_PORTS = range(23300, 24500, _BLOCK)
 _SETUP = (
     f"CREATE OR REPLACE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}'",
     f"GRANT ALL ON *.* TO {USER}@'%' WITH GRANT OPTION",
@@ -115,14 +116,14 @@ def _lab(topology: str, directory: Path) -> GaleraLab | SingleServer:
 
 
 def _free_block() -> int:
-    """The first port of twenty that nobody uses; Galera's are 6000 below."""
+    """The first port of a block that nobody uses, nor the ports 6000 below."""
     first = os.getpid() % len(_PORTS)  # two runs that begin together shall not choose the same
     bases = [*_PORTS[first:], *_PORTS[:first]]
     for base in bases:
         try:
-            for port in range(base, base + 20):
+            for port in (*range(base, base + _BLOCK), *range(base - 6000, base - 6000 + _BLOCK)):
                 refuse_used_port(port, "a port for conformance tests")
         except SqlproxyError:
             continue
         return base
-    raise SqlproxyError(f"no twenty ports in a row are free between {_PORTS.start} and {_PORTS.stop}")
+    raise SqlproxyError(f"no {_BLOCK} ports in a row are free between {_PORTS.start} and {_PORTS.stop}")
