@@ -202,6 +202,35 @@ def events(admin: Admin = DEFAULT_URL, token: Token = "", as_json: AsJson = Fals
 
 
 @app.command()
+def top(
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="One look, then end.")] = False,
+    admin: Admin = DEFAULT_URL,
+    token: Token = "",
+) -> None:
+    """Servers and services, live: statements a second, load, lag. Ctrl-C or q and Enter ends it."""
+    import select
+
+    from sqlproxy.top import server_rows, service_rows
+
+    client = AdminClient(admin, token)
+    before: list[list[Mapping[str, object]]] = []
+    while True:
+        rows = [_rows(client.get("/v1/services")), _rows(client.get("/v1/servers"))]
+        services, known = before or rows
+        if sys.stdout.isatty() and not once:
+            print("\x1b[H\x1b[2J", end="")
+        for shown in (service_rows(rows[0], services, interval), server_rows(rows[1], known, interval)):
+            _show(shown, tuple(shown[0]) if shown else (), False)
+        if once:
+            return
+        before = rows
+        ready, _, _ = select.select([sys.stdin] if sys.stdin.isatty() else [], [], [], interval)
+        if ready and sys.stdin.readline().strip() in ("q", "quit"):
+            return
+
+
+@app.command()
 def explain(
     sql: Annotated[str, typer.Argument(help="The statement.")],
     in_transaction: Annotated[bool, typer.Option("--in-transaction", help="As if a transaction were open.")] = False,

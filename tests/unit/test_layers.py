@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "admin": ADMIN | {"door", "pace"},
     "tls": SESSION,
     "reload": SETTINGS,
+    "top": set[str](),
     "reloading": ADMIN | {"reload"},
     "listener": EDGE,
     "loops": set[str](),
@@ -61,7 +62,7 @@ MAY_IMPORT = {
     "app": EDGE | {"engine", "pace", "reload", "reloading"},
     "run": EDGE | {"app", "lab", "loops", "systemd", "upgrade"},
     "upgrade": BASE,
-    "cli": EDGE | {"app", "lab", "migrate", "run"},
+    "cli": EDGE | {"app", "lab", "migrate", "run", "top"},
     "__main__": {"cli"},
 }
 
