@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import resource
 from collections.abc import Coroutine
 from typing import Any
 
 log = logging.getLogger("sqlproxy.app")
 
+_MOST = 1 << 20  # open files
+
+
+def raise_descriptor_limit() -> None:
+    """As many open files as the system lets this process have: two or three are needed for each session."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
-    """Run on uvloop where it is installed; ``SQLPROXY_LOOP=asyncio`` chooses the standard loop."""
+    """Run with room for many sockets, on uvloop where it is installed unless ``SQLPROXY_LOOP=asyncio``."""
+    raise_descriptor_limit()
     if os.environ.get("SQLPROXY_LOOP") != "asyncio":
         try:
             import uvloop
