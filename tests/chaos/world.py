@@ -33,11 +33,18 @@ class World:
 
     @property
     def primary(self) -> str:
-        """The present primary's name; waits for one."""
+        """The present primary's name; waits for one. For HAProxy it is the first node in service."""
+        if self.port != self.proxy.port:
+            wait_until(self._in_service, 30, "a node is in service")
+            return self._in_service()[0]
         wait_until(lambda: self.proxy.primary, 30, "there is a primary")
         name = self.proxy.primary
         assert name is not None
         return name
+
+    def _in_service(self) -> list[str]:
+        rows = self.proxy.servers()
+        return [name for name in self.cluster.members if rows[name]["role"] in ("primary", "replica")]
 
     @property
     def replicas(self) -> list[str]:
