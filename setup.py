@@ -17,6 +17,10 @@ SKIPPED = os.environ.get("SQLPROXY_SKIP_EXT") == "1"
 class OptionalBuildExt(build_ext):
     """Fall back to the pure modules, loudly, when the compiler is missing."""
 
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count() or 1
+
     def run(self) -> None:
         try:
             super().run()
@@ -58,6 +62,7 @@ def extensions() -> list[Extension]:
         ]
     return cythonize(
         modules,
+        nthreads=os.cpu_count() or 1,
         build_dir="build/cython",  # out of the packages, whose every C file would be shipped
         compiler_directives={
             "language_level": 3,
