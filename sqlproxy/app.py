@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import logging
 import socket
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sqlproxy import inherited
-from sqlproxy.admin.http import AdminServer
-from sqlproxy.admin.sql import SqlAdmin
 from sqlproxy.config import ServiceConfig, Settings
 from sqlproxy.engine import Engine
-from sqlproxy.errors import SqlproxyError
-from sqlproxy.monitor.loop import Monitor
 from sqlproxy.pace import Pace
-from sqlproxy.reloading import Reloading
 from sqlproxy.routing.base import Load, RouteContext
 from sqlproxy.routing.explain import explained
 from sqlproxy.routing.hints import HintStack
@@ -27,87 +21,57 @@ from sqlproxy.session.service import Service, restricted, router_for
 from sqlproxy.sql.bits import WRITE
 from sqlproxy.sql.classify import classify
 from sqlproxy.sql.generations import generations_of
-from sqlproxy.topology.model import AdminState, Snapshot
-from sqlproxy.topology.publisher import Publisher
+from sqlproxy.steering import Steered
+from sqlproxy.topology.model import Snapshot
 
 log = logging.getLogger("sqlproxy.app")
 
 FIRST_SNAPSHOT = 3.0  # seconds to wait for every server's first report before clients are let in
 
 
-class App:
+class App(Steered):
     """One running proxy process. ``start`` raises SqlproxyError when a port is taken or a file cannot be used."""
 
     def __init__(self, settings: Settings, path: Path | None = None) -> None:
-        self.settings = settings
-        self.started_at = time.time()
-        self.publisher = Publisher()
-        self._path = path
-        self.monitor = Monitor(
-            [server.server() for server in settings.servers],
-            settings.monitor,
-            self.publisher,
-            purge_tokens=settings.exactly_once,
-        )
+        super().__init__(settings, path)
         registry = Registry(inherited.first_slot())
         self.engine = Engine(settings, self.publisher, self.monitor.probe_now, self.monitor.suspect, registry)
-        self._admin = AdminServer(self, settings.admin) if settings.admin.listen is not None else None
-        self._sql = SqlAdmin(self, settings.admin) if settings.admin.sql_listen is not None else None
-        self._reloading: Reloading | None = None  # once started
+        self._make_ports(self)
 
     @property
     def services(self) -> Sequence[Service]:
         """The running services."""
         return self.engine.services
 
-    @property
-    def admin_url(self) -> str:
-        """Where the dashboard is; "" when the admin side is off."""
-        return self._admin.url if self._admin is not None else ""
-
     async def start(self) -> None:
         """Open every port, look at the servers once, then let clients in."""
         try:
             self.engine.open()
-            if self._admin is not None:
-                await self._admin.start()
-            if self._sql is not None:
-                await self._sql.start()
+            await self._open_ports()
             await self.monitor.start()
             await self.monitor.first_snapshot(FIRST_SNAPSHOT)
             await self.engine.start()
         except BaseException:
             await self.stop()
             raise
-        self._reloading = Reloading(self, self._path)
+        self._follow_file(self)
         for service in self.services:
             log.info("service %s listens on %s", service.name, ", ".join(service.listen))
 
     def listening(self) -> dict[str, list[socket.socket]]:
         """The listening sockets by address, for a process that takes over."""
-        found = {str(address): [sock] for address, sock in self.engine.listening}
-        if self._admin is not None and self._admin.listening is not None:
-            found[str(self.settings.admin.listen)] = [self._admin.listening]
-        if self._sql is not None and self._sql.listening is not None:
-            found[str(self.settings.admin.sql_listen)] = [self._sql.listening]
-        return found
+        return {str(address): [sock] for address, sock in self.engine.listening} | self._admin_sockets()
 
     async def retire(self, seconds: float) -> None:
         """Another process has taken over: serve the sessions there are until they end, at most so long."""
-        for port in (self._admin, self._sql):
-            if port is not None:
-                await port.stop()
+        await self._close_ports()
         await self.engine.retire(seconds)
 
     async def stop(self) -> None:
         """Accept no more, let what runs end, then stop everything."""
-        if self._reloading is not None:
-            await self._reloading.stop()
+        await self._leave_file()
         await self.engine.stop()
-        if self._admin is not None:
-            await self._admin.stop()
-        if self._sql is not None:
-            await self._sql.stop()
+        await self._close_ports()
         await self.monitor.stop()
 
     # -- what the admin side sees and does
@@ -129,24 +93,6 @@ class App:
         """Begin the statement statistics anew."""
         self.engine.clear_digests()
 
-    def set_server_state(self, name: str, state: AdminState) -> None:
-        """Raises KeyError when there is no such server."""
-        self.monitor.set_state(name, state)
-
-    def notify(self, source: str, detail: str) -> None:
-        """A pushed view change: probe every server at once."""
-        self.monitor.notify(source, detail)
-
-    async def switchover(self, name: str | None) -> str:
-        """The new primary's name. Raises SqlproxyError with the reason when it cannot be done."""
-        return self.monitor.switchover(name)
-
-    async def reload(self) -> list[str]:
-        """Use the file as it is now; what changed, as sentences. Raises SqlproxyError when nothing was changed."""
-        if self._reloading is None:
-            raise SqlproxyError("the proxy is still starting")
-        return await self._reloading.reload()
-
     async def prepare(self, settings: Settings) -> None:
         """See ``reloading.Proxy``."""
         self.engine.prepare(settings)
@@ -154,10 +100,7 @@ class App:
     async def commit(self) -> None:
         """See ``reloading.Proxy``."""
         await self.engine.commit()
-        if self._admin is not None:
-            self._admin.configure(self.settings.admin)
-        if self._sql is not None:
-            self._sql.configure(self.settings.admin)
+        self._configure_ports(self.settings.admin)
 
     async def discard(self) -> None:
         """See ``reloading.Proxy``."""

@@ -14,14 +14,11 @@ import pickle
 import signal
 import socket
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlproxy import inherited
-from sqlproxy.admin.http import AdminServer
-from sqlproxy.admin.sql import SqlAdmin
 from sqlproxy.app import FIRST_SNAPSHOT, explain_route
 from sqlproxy.channel import Channel, ChannelClosed
 from sqlproxy.config import ServiceConfig, Settings
@@ -29,13 +26,11 @@ from sqlproxy.engine import new_addresses, servers_of
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.fleet import Counters, FleetService, Report, sum_of
 from sqlproxy.listener import open_shared
-from sqlproxy.monitor.loop import Monitor
 from sqlproxy.pace import Pace
-from sqlproxy.reloading import Reloading
 from sqlproxy.session.digests import Figures
 from sqlproxy.session.registry import Victim
-from sqlproxy.topology.model import Address, AdminState, Snapshot
-from sqlproxy.topology.publisher import Publisher
+from sqlproxy.steering import Steered
+from sqlproxy.topology.model import Address, Snapshot
 
 log = logging.getLogger("sqlproxy.supervisor")
 
@@ -191,38 +186,22 @@ class WorkerProcess:
         return self._process.pid if self._process is not None else None
 
 
-class Supervisor:
+class Supervisor(Steered):
     """The whole proxy as the admin side sees it, with its sessions in workers."""
 
     def __init__(self, settings: Settings, path: Path | None = None) -> None:
-        self.settings = settings
-        self.started_at = time.time()
-        self.publisher = Publisher()
-        self.monitor = Monitor(
-            [server.server() for server in settings.servers],
-            settings.monitor,
-            self.publisher,
-            purge_tokens=settings.exactly_once,
-        )
+        super().__init__(settings, path)
         self.services = [FleetService(config, _names(config, settings)) for config in settings.services]
         self.pace = Pace(share=0)  # the sessions have processes of their own
         self._asking: dict[str, asyncio.Task[list[Any]]] = {}  # listings that workers are making now, by name
-        self._path = path
-        self._reloading: Reloading | None = None  # once started
         self._rules: dict[int, Counters] = {}  # by worker
         self._left_rules: Counters = {}  # by those that have ended
         self._prepared: tuple[Settings, Opened, list[WorkerProcess]] | None = None
         self._workers: list[WorkerProcess] = []
-        self._admin = AdminServer(self, settings.admin) if settings.admin.listen is not None else None
-        self._sql = SqlAdmin(self, settings.admin) if settings.admin.sql_listen is not None else None
         self.account_rows: list[dict[str, object]] = []  # as the worker saw them that read them last
         self._confirming: asyncio.Task[None] | None = None
         self._unsubscribe = self.publisher.subscribe(self._tell_snapshot)
-
-    @property
-    def admin_url(self) -> str:
-        """Where the dashboard is; "" when the admin side is off."""
-        return self._admin.url if self._admin is not None else ""
+        self._make_ports(self)
 
     async def start(self) -> None:
         """Open every port, look at the servers once, then start the workers. Raises SqlproxyError."""
@@ -232,10 +211,7 @@ class Supervisor:
             WorkerProcess(self, index, {name: sets[index] for name, sets in shared.items()}) for index in range(count)
         ]
         try:
-            if self._admin is not None:
-                await self._admin.start()
-            if self._sql is not None:
-                await self._sql.start()
+            await self._open_ports()
             await self.monitor.start()
             await self.monitor.first_snapshot(FIRST_SNAPSHOT)
             self._confirming = asyncio.create_task(self._confirm())
@@ -245,7 +221,7 @@ class Supervisor:
         except BaseException:
             await self.stop()
             raise
-        self._reloading = Reloading(self, self._path)
+        self._follow_file(self)
         for service in self.services:
             log.info("service %s listens on %s in %d workers", service.name, ", ".join(service.listen), count)
 
@@ -262,30 +238,20 @@ class Supervisor:
         for worker in self._workers:
             for address, sock in worker.listening:
                 found.setdefault(str(address), []).append(sock)
-        if self._admin is not None and self._admin.listening is not None:
-            found[str(self.settings.admin.listen)] = [self._admin.listening]
-        if self._sql is not None and self._sql.listening is not None:
-            found[str(self.settings.admin.sql_listen)] = [self._sql.listening]
-        return found
+        return found | self._admin_sockets()
 
     async def retire(self, seconds: float) -> None:
         """Another process has taken over: have the workers serve their sessions until they end, at most so long."""
-        for port in (self._admin, self._sql):
-            if port is not None:
-                await port.stop()
+        await self._close_ports()
         await asyncio.gather(*(worker.retire(seconds) for worker in self._workers))
 
     async def stop(self) -> None:
         """Let the workers' sessions end, then stop everything."""
-        if self._reloading is not None:
-            await self._reloading.stop()
+        await self._leave_file()
         await asyncio.gather(*(worker.stop() for worker in self._workers))
         if self._confirming is not None:
             self._confirming.cancel()
-        if self._admin is not None:
-            await self._admin.stop()
-        if self._sql is not None:
-            await self._sql.stop()
+        await self._close_ports()
         await self.monitor.stop()
         self._unsubscribe()
 
@@ -370,24 +336,6 @@ class Supervisor:
         answers = [answer for answer in await self._ask_all(name) if isinstance(answer, list)]
         return [row for answer in answers for part in answer for row in pickle.loads(part)]
 
-    def set_server_state(self, name: str, state: AdminState) -> None:
-        """Raises KeyError when there is no such server."""
-        self.monitor.set_state(name, state)
-
-    def notify(self, source: str, detail: str) -> None:
-        """A pushed view change: probe every server at once."""
-        self.monitor.notify(source, detail)
-
-    async def switchover(self, name: str | None) -> str:
-        """The new primary's name. Raises SqlproxyError with the reason when it cannot be done."""
-        return self.monitor.switchover(name)
-
-    async def reload(self) -> list[str]:
-        """Use the file as it is now; what changed, as sentences. Raises SqlproxyError when nothing was changed."""
-        if self._reloading is None:
-            raise SqlproxyError("the proxy is still starting")
-        return await self._reloading.reload()
-
     async def prepare(self, settings: Settings) -> None:
         """See ``reloading.Proxy``: open what is new here, and have every worker get ready."""
         count = len(self._workers)
@@ -413,10 +361,7 @@ class Supervisor:
             worker.keep(settings, _share(opened, worker.index))
             if worker.ready.is_set() and worker not in prepared:  # it started meanwhile
                 worker.restart()
-        if self._admin is not None:
-            self._admin.configure(settings.admin)
-        if self._sql is not None:
-            self._sql.configure(settings.admin)
+        self._configure_ports(settings.admin)
         await self._ask_all("commit")
 
     async def discard(self) -> None:

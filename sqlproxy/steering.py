@@ -1,0 +1,97 @@
+"""A running proxy as operators reach it, wherever its sessions are: admin ports, monitor, configuration."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+from sqlproxy.admin.http import AdminServer
+from sqlproxy.admin.sql import SqlAdmin
+from sqlproxy.admin.view import Runtime
+from sqlproxy.config import AdminConfig, Settings
+from sqlproxy.errors import SqlproxyError
+from sqlproxy.monitor.loop import Monitor
+from sqlproxy.reloading import Proxy, Reloading
+from sqlproxy.topology.model import AdminState
+from sqlproxy.topology.publisher import Publisher
+
+
+class Steered:
+    """What a proxy in one process and one with workers have in common; they add what depends on the sessions."""
+
+    def __init__(self, settings: Settings, path: Path | None) -> None:
+        self.settings = settings
+        self.started_at = time.time()
+        self.publisher = Publisher()
+        self.monitor = Monitor(
+            [server.server() for server in settings.servers],
+            settings.monitor,
+            self.publisher,
+            purge_tokens=settings.exactly_once,
+        )
+        self._path = path
+        self._reloading: Reloading | None = None  # once started
+        self._admin: AdminServer | None = None
+        self._sql: SqlAdmin | None = None
+
+    def _make_ports(self, runtime: Runtime) -> None:
+        """The admin ports that the settings ask for, not yet open."""
+        config = self.settings.admin
+        self._admin = AdminServer(runtime, config) if config.listen is not None else None
+        self._sql = SqlAdmin(runtime, config) if config.sql_listen is not None else None
+
+    @property
+    def _ports(self) -> list[AdminServer | SqlAdmin]:
+        return [port for port in (self._admin, self._sql) if port is not None]
+
+    async def _open_ports(self) -> None:
+        for port in self._ports:
+            await port.start()
+
+    async def _close_ports(self) -> None:
+        for port in self._ports:
+            await port.stop()
+
+    def _configure_ports(self, config: AdminConfig) -> None:
+        for port in self._ports:
+            port.configure(config)
+
+    def _admin_sockets(self) -> dict[str, list[socket.socket]]:
+        """The listening sockets of the admin ports by address."""
+        config = self.settings.admin
+        pairs = ((config.listen, self._admin), (config.sql_listen, self._sql))
+        return {str(address): [port.listening] for address, port in pairs if port is not None and port.listening}
+
+    def _follow_file(self, proxy: Proxy) -> None:
+        """From now on the configuration can be reloaded."""
+        self._reloading = Reloading(proxy, self._path)
+
+    async def _leave_file(self) -> None:
+        if self._reloading is not None:
+            await self._reloading.stop()
+
+    # -- what the admin side does
+
+    @property
+    def admin_url(self) -> str:
+        """Where the dashboard is; "" when the admin side is off."""
+        return self._admin.url if self._admin is not None else ""
+
+    def set_server_state(self, name: str, state: AdminState) -> None:
+        """Raises KeyError when there is no such server."""
+        self.monitor.set_state(name, state)
+
+    def notify(self, source: str, detail: str) -> None:
+        """A pushed view change: probe every server at once."""
+        self.monitor.notify(source, detail)
+
+    async def switchover(self, name: str | None) -> str:
+        """The new primary's name. Raises SqlproxyError with the reason when it cannot be done."""
+        return self.monitor.switchover(name)
+
+    async def reload(self) -> list[str]:
+        """Use the file as it is now; what changed, as sentences. Raises SqlproxyError when nothing was changed."""
+        if self._reloading is None:
+            raise SqlproxyError("the proxy is still starting")
+        return await self._reloading.reload()
