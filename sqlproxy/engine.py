@@ -322,5 +322,5 @@ class Engine:
         ]
 
     async def refresh_accounts(self, reason: str) -> int | None:
-        """Read the accounts again; how many there are, None when nothing was read."""
-        return len(self.accounts.accounts) if await self.accounts.refresh(reason) else None
+        """Read the accounts again, however lately they were; how many there are, None when nothing was read."""
+        return len(self.accounts.accounts) if await self.accounts.refresh(reason, anew=True) else None

@@ -138,6 +138,8 @@ class _Write:
         self._statement = statement
         self._claim = claim_of(new_token())
         self._doubt = ""
+        self._reply = b""  # to an autocommit statement, of the newest try
+        self._doubted: set[bytes] = set()  # the replies of the tries that may have gone through
         self._conflicts = 0
 
     @property
@@ -243,7 +245,6 @@ class _Write:
 
     async def single(self) -> None:
         """BEGIN, token, the statement, COMMIT; again as often as the server is lost."""
-        kept = b""
         while True:
             backend = await self._acquire()
             step = "token"
@@ -251,7 +252,7 @@ class _Write:
                 await self._call(backend, b"START TRANSACTION")
                 await self._call(backend, self._claim)
                 step = "statement"
-                kept = without_transaction(await self._collect(backend))
+                self._reply = without_transaction(await self._collect(backend))
                 step = "commit"
                 await self._call(backend, b"COMMIT")
             except ServerLost as error:
@@ -259,13 +260,13 @@ class _Write:
             except ServerError as error:
                 if error.code == ER_DUP_ENTRY and step == "token" and self._doubt:
                     await self._roll_back(backend)
-                    self._answer(backend, kept)
+                    self._answer(backend, self._committed_reply())
                     return
                 if not self._why_again(backend, error, step):
-                    await self._refuse_single(backend, error, step, kept)
+                    await self._refuse_single(backend, error, step)
                     return
             else:
-                self._answer(backend, kept)
+                self._answer(backend, self._reply)
                 return
             await asyncio.sleep(random.uniform(0.001, _PAUSE) if self._conflicts else 0)
 
@@ -275,13 +276,13 @@ class _Write:
         except NoServerAvailable as error:
             raise self._undecided(error) from None
 
-    async def _refuse_single(self, backend: Backend, error: ServerError, step: str, kept: bytes) -> None:
+    async def _refuse_single(self, backend: Backend, error: ServerError, step: str) -> None:
         """The statement has failed; unless an earlier try of it went through, the client reads why."""
         session = self._session
         await self._roll_back(backend)
         if self._doubt and (server := await self._was_committed()):
             session.note_on(server, self._mask)
-            session.client.write(kept)
+            session.client.write(self._committed_reply())
             session.idle()
             return
         if step == "token":
@@ -317,7 +318,17 @@ class _Write:
     def _note_doubt(self, step: str, why: str) -> None:
         if step == "commit":
             self._doubt = why
+            self._doubted.add(self._reply)
             self._session.in_doubt = True
+
+    def _committed_reply(self) -> bytes:
+        """What the try that went through had answered; a later one that was rolled back may have had another insert id.
+
+        Raises LossTold when several may be the one and answered differently.
+        """
+        if len(self._doubted) > 1:
+            raise self._undecided(SqlproxyError("it was applied once, by one of several tries with different answers"))
+        return next(iter(self._doubted))
 
     def _undecided(self, error: SqlproxyError) -> SqlproxyError:
         """What to raise when time is up."""
