@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.waiting import wait_until
+
+_GIVEN: set[int] = set()  # ports
 
 
 class Proxy:
@@ -106,10 +109,22 @@ class Proxy:
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on, another one each time.
+
+    It is out of the range from which the kernel takes ports for outgoing connections: one of those could take it before
+    it is listened on.
+    """
+    while True:
+        port = random.randrange(20_000, 30_000)
+        if port in _GIVEN:
+            continue
+        _GIVEN.add(port)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 def config_for(
