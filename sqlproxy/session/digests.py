@@ -60,15 +60,7 @@ class Row:
 
     def absorb(self, other: Row) -> None:
         """Add another row's figures."""
-        if other.times.count and (other.fastest < self.fastest or not self.times.count):
-            self.fastest = other.fastest
-        self.slowest = max(self.slowest, other.slowest)
-        self.times.merge(other.times.state())
-        self.rows += other.rows
-        self.size += other.size
-        self.errors += other.errors
-        self.first = min(self.first, other.first)
-        self.last = max(self.last, other.last)
+        _add_up(self, other)
 
 
 @dataclass(slots=True)
@@ -92,16 +84,21 @@ class Figures:
 
     def absorb(self, other: Figures) -> None:
         """Add another row's figures."""
-        if other.times.count and (other.fastest < self.fastest or not self.times.count):
-            self.fastest = other.fastest
-        self.slowest = max(self.slowest, other.slowest)
-        self.times.merge(other.times.state())
-        self.rows += other.rows
-        self.size += other.size
-        self.errors += other.errors
+        _add_up(self, other)
         self.known = self.known and other.known
-        self.first = min(self.first, other.first)
-        self.last = max(self.last, other.last)
+
+
+def _add_up(into: Row | Figures, other: Row | Figures) -> None:
+    """Add the other's counts, times and span to ``into``."""
+    if other.times.count and (other.fastest < into.fastest or not into.times.count):
+        into.fastest = other.fastest
+    into.slowest = max(into.slowest, other.slowest)
+    into.times.merge(other.times.state())
+    into.rows += other.rows
+    into.size += other.size
+    into.errors += other.errors
+    into.first = min(into.first, other.first)
+    into.last = max(into.last, other.last)
 
 
 class Digests:

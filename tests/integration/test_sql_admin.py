@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -94,7 +93,6 @@ async def test_nobody_gets_in_without_the_credentials(start: Start) -> None:
     await start(body, extra='user = "operator"\npassword = "secret-1"\ntoken = "token-2"\n')
 
 
-@pytest.mark.skipif(shutil.which("mysql") is None, reason="needs the mysql client")
 async def test_the_mysql_client_completes_and_shows(start: Start) -> None:
     def body(proxy: Proxy, port: int) -> None:
         command = ["mysql", "--skip-ssl", "--auto-rehash", "-h127.0.0.1", f"-P{port}", "-uroot", "sqlproxy"]
