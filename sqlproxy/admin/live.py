@@ -113,6 +113,7 @@ class LiveFeed:
         try:
             sample_due = 0.0
             while True:
+                self._wake.clear()  # what changes while a frame is made asks for another
                 now = time.monotonic()
                 if now >= sample_due:
                     self._sample()
@@ -127,7 +128,6 @@ class LiveFeed:
         self._newest = self._history.add(time.time(), view.servers(self._runtime), view.services(self._runtime))
 
     async def _pause(self, until: float) -> None:
-        self._wake.clear()
         try:
             await asyncio.wait_for(self._wake.wait(), max(0.05, until - time.monotonic()))
         except TimeoutError:
