@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from pathlib import Path
@@ -10,7 +11,6 @@ from sqlproxy.admin.http import AdminServer
 from sqlproxy.admin.sql import SqlAdmin
 from sqlproxy.admin.view import Runtime
 from sqlproxy.config import AdminConfig, Settings
-from sqlproxy.errors import SqlproxyError
 from sqlproxy.monitor.loop import Monitor
 from sqlproxy.reloading import Proxy, Reloading
 from sqlproxy.topology.model import AdminState
@@ -32,6 +32,7 @@ class Steered:
         )
         self._path = path
         self._reloading: Reloading | None = None  # once started
+        self._started = asyncio.Event()
         self._admin: AdminServer | None = None
         self._sql: SqlAdmin | None = None
 
@@ -66,6 +67,7 @@ class Steered:
     def _follow_file(self, proxy: Proxy) -> None:
         """From now on the configuration can be reloaded."""
         self._reloading = Reloading(proxy, self._path)
+        self._started.set()
 
     async def _leave_file(self) -> None:
         if self._reloading is not None:
@@ -91,7 +93,10 @@ class Steered:
         return self.monitor.switchover(name)
 
     async def reload(self) -> list[str]:
-        """Use the file as it is now; what changed, as sentences. Raises SqlproxyError when nothing was changed."""
-        if self._reloading is None:
-            raise SqlproxyError("the proxy is still starting")
+        """Use the file as it is now; what changed, as sentences. Raises SqlproxyError when nothing was changed.
+
+        A proxy that is still starting is reloaded as soon as it has started.
+        """
+        await self._started.wait()
+        assert self._reloading is not None
         return await self._reloading.reload()
