@@ -14,6 +14,7 @@ cdef class ReadWriteSplit:
 
     cpdef route(self, unsigned long long mask, context, snapshot, loads)
     cpdef str read_server(self, str last, snapshot, loads)
+    cpdef bint may_read(self, str server, snapshot) except -1
     cdef _bound(self, context)
     cdef _read(self, context, loads)
     cdef _session_statement(self, context, loads)

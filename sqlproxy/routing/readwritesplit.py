@@ -53,6 +53,12 @@ class ReadWriteSplit:
             self._adopt(snapshot)
         return pick(self._candidates, loads, last)
 
+    def may_read(self, server: str, snapshot: Snapshot) -> bool:
+        """Whether new reads may go to this server."""
+        if snapshot is not self._snapshot:
+            self._adopt(snapshot)
+        return server in self._reads
+
     def _adopt(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._candidates = read_candidates(snapshot.servers, snapshot.primary, self._primary_accepts_reads)

@@ -106,6 +106,8 @@ class _Failed:
             router = self._router = self._router or service.make_router()
         context = self._session.state.context_for(mask)
         decision = router.route(mask, context, snapshot, service.server_stats)
+        if decision.read and not self._names and decision.server not in self._session.backends:
+            decision = replace(decision, server=self._session.stay(decision.server))
         if self._hint is None:
             return decision
         decision, ignored = redirect(self._hint, decision, mask, context, snapshot, service.server_stats)

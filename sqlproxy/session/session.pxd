@@ -20,6 +20,7 @@ cdef unsigned long long EFFECTS, _FINDS_NOTHING, FOUND_ROWS, LAST, SHOW, _LEAVES
 cdef unsigned long long UNKNOWN, WRITE
 cdef int COM_QUERY, COM_QUIT, COM_STMT_EXECUTE, SERVER_STATUS_AUTOCOMMIT, SERVER_STATUS_CURSOR_EXISTS
 cdef Py_ssize_t HEADER, MAX_PAYLOAD, _NO_BLOCK
+cdef long long _SETTLING
 cdef int QUERY
 
 # Every attribute is declared: with a dictionary for others, each compiled call would first look for overridden methods.
@@ -83,6 +84,8 @@ cdef class Session(Owner):
     cdef bint _execute_fast(self, bytes command) except -1
     @cython.locals(state=SessionState, backend=Backend, service=Service, server=str)
     cdef Backend _ready(self, unsigned long long mask)
+    @cython.locals(service=Service)
+    cpdef str stay(self, str server)
     @cython.locals(state=SessionState)
     cdef bint _must_sync(self, Backend backend) except -1
     @cython.locals(state=SessionState)

@@ -79,6 +79,7 @@ _OPENS: Final = BEGIN | BEGIN_READ_ONLY
 _PROGRESS: Final = b"\xff\xff\xff"  # begins MariaDB's report on a long statement, which its reply follows
 _FINDS_NOTHING: Final = EXPLAIN | DDL  # results that leave FOUND_ROWS() alone
 _NO_BLOCK: Final = len(NONE)
+_SETTLING: Final = 8  # statements for which a session makes do with the server that it logged in to for its reads
 _LEAVES: Final = (
     GOES_ON | MULTI | CALL | UNKNOWN
 )  # in a transaction elsewhere than on the primary, these are looked at closely
@@ -218,6 +219,8 @@ class Session(Owner):
             return None
         if state.free and mask & READ and service.splitter is not None:
             server = service.splitter.read_server(state.last, service.snapshot, service.server_stats)
+            if self.statements <= _SETTLING and server not in self.backends:
+                server = self.stay(server)
         elif state.transaction and not state.pins:
             server = state.transaction  # what any router decides on, without a decision made for it
         elif mask & LAST and mask & USERVAR_WRITE and not state.pins:
@@ -233,6 +236,15 @@ class Session(Owner):
         if state.next_transaction and server != state.last:
             return None
         return backend
+
+    def stay(self, server: str) -> str:
+        """The server for a read: one that a young session is connected to rather than another one, ``server``."""
+        service = self.service
+        if self.statements <= _SETTLING and service.splitter is not None:
+            for name in self.backends:
+                if service.splitter.may_read(name, service.snapshot):
+                    return name
+        return server
 
     def misplaced(self, mask: int) -> bool:
         """A write that only a server could take which is not the primary: the session's state is pinned there."""

@@ -41,6 +41,28 @@ async def test_the_second_statement_needs_no_task(bench: MakeBench) -> None:
     assert not client.session.busy
 
 
+@virtual
+async def test_a_young_session_reads_where_it_is_connected_however_busy_that_server_is(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    first = await client.where()
+    b.service.server_stats[first].operations += 5
+    assert [await client.where() for _ in range(7)] == [first] * 7
+    assert len(client.session.backends) == 1
+    assert await client.where() != first
+    b.service.server_stats[first].operations -= 5
+
+
+@virtual
+async def test_a_young_session_leaves_a_server_that_takes_no_more_reads(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    first = await client.where()
+    b.states[first] = AdminState.DRAIN
+    b.publish()
+    assert await client.where() != first
+
+
 @pytest.mark.parametrize("chunk", [0, 1, 3])
 @virtual
 async def test_a_reply_arrives_unchanged_however_it_is_cut(bench: MakeBench, chunk: int) -> None:
