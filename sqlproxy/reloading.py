@@ -24,7 +24,6 @@ from sqlproxy.topology.publisher import Publisher
 log = logging.getLogger("sqlproxy.app")
 
 _LOOK_EVERY = 0.1  # seconds between two looks at a draining server
-_SETTLED = 1.5  # seconds after which workers have reported what was going on when the draining began
 _MOVE = 1.0  # seconds for open transactions to move when the draining has taken too long
 
 
@@ -41,6 +40,7 @@ class Proxy(Protocol):
     settings: Settings
     publisher: Publisher
     monitor: Monitor
+    settled: float  # seconds after which the counters show what was going on when a draining began
 
     @property
     def services(self) -> Sequence[Counted]: ...
@@ -135,7 +135,7 @@ class Reloading:
     async def _finish(self, found: Plan) -> None:
         """Wait until nothing is left on the servers that leave, then let them go."""
         proxy = self._proxy
-        await asyncio.sleep(_SETTLED)
+        await asyncio.sleep(proxy.settled)
         if not await self._emptied(found.leaving, proxy.settings.drain_timeout):
             for name in found.leaving:
                 proxy.monitor.set_state(name, AdminState.MAINTENANCE)

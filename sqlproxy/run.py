@@ -23,6 +23,7 @@ from sqlproxy.upgrade import PidFile, start_successor
 log = logging.getLogger("sqlproxy.app")
 
 DEMO_PORT = 4006
+READY = "sqlproxy is ready: process"  # its number follows
 
 
 def serve(settings: Settings, path: Path | None = None) -> int:
@@ -46,6 +47,7 @@ async def _serve(settings: Settings, path: Path | None) -> int:
         pid_file.write()
         inherited.report()
         loop.add_signal_handler(signal.SIGUSR2, lambda: _spawn(_upgrade(app, settings, stop)))
+        log.info("%s %d", READY, os.getpid())
         await stop.wait()
     finally:
         log.info("stopping")

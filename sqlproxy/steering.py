@@ -20,6 +20,8 @@ from sqlproxy.topology.publisher import Publisher
 class Steered:
     """What a proxy in one process and one with workers have in common; they add what depends on the sessions."""
 
+    settled = 0.1  # see ``reloading.Proxy``
+
     def __init__(self, settings: Settings, path: Path | None) -> None:
         self.settings = settings
         self.started_at = time.time()

@@ -189,6 +189,8 @@ class WorkerProcess:
 class Supervisor(Steered):
     """The whole proxy as the admin side sees it, with its sessions in workers."""
 
+    settled = 1.5  # workers report every half second
+
     def __init__(self, settings: Settings, path: Path | None = None) -> None:
         super().__init__(settings, path)
         self.services = [FleetService(config, _names(config, settings)) for config in settings.services]

@@ -52,8 +52,8 @@ def environment(requirements: Sequence[str]) -> Path:
     directory = cache() / "environments" / key
     python = directory / "bin" / "python"
     if not (directory / "complete").exists():
-        venv.create(directory, clear=True, with_pip=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet"]
+        venv.create(directory, clear=True)
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
         _run([*pip, *requirements], f"{', '.join(requirements)} cannot be installed")
         (directory / "complete").touch()
     return python

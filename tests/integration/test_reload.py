@@ -53,6 +53,23 @@ def proxied(directory: Path, servers: dict[str, int], workers: int) -> Iterator[
         yield proxy
 
 
+@pytest.fixture(scope="module", params=[0, 2], ids=["one process", "two workers"])
+def shared(
+    request: pytest.FixtureRequest, mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxy]:
+    with proxied(tmp_path_factory.mktemp("shared"), {"n1": mariadb.port}, request.param) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxy(shared: Proxy) -> Iterator[Proxy]:
+    """A proxy on one server that other tests use, too; its configuration is put back."""
+    text = shared.path.read_text()
+    yield shared
+    shared.path.write_text(text)
+    reload(shared)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_servers_come_and_go_under_load_without_an_error(
     healthy_galera: GaleraLab, tmp_path: Path, workers: int
@@ -100,27 +117,25 @@ def test_a_server_moves_to_another_address_once_it_is_drained(mariadb: SingleSer
         assert rows(session, "SELECT @kept") == [(1,)]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_ports_and_services_come_and_go(mariadb: SingleServer, tmp_path: Path, workers: int) -> None:
-    with proxied(tmp_path, {"n1": mariadb.port}, workers) as proxy:
-        session = connect(proxy.port)
-        second, third = free_port(), free_port()
-        edit(proxy, f'listen = "127.0.0.1:{proxy.port}"', f'listen = ["127.0.0.1:{proxy.port}", "127.0.0.1:{second}"]')
-        edit(proxy, "[admin]", f'[[services]]\nname = "more"\nlisten = "127.0.0.1:{third}"\n[admin]')
-        changes = reload(proxy)
-        assert "services.more: added" in changes
-        for port in (second, third):
-            other = connect(port)
-            assert rows(other, "SELECT 1") == [(1,)]
-        assert [service["name"] for service in proxy.get("/v1/services")] == ["app", "more"]
-        edit(proxy, f', "127.0.0.1:{second}"', "")
-        edit(proxy, f'[[services]]\nname = "more"\nlisten = "127.0.0.1:{third}"\n', "")
-        assert "services.more: removed, its sessions end" in reload(proxy)
-        for port in (second, third):
-            wait_until(lambda port=port: refuses(port), 10, f"nobody listens on {port}")  # type: ignore[misc]
-        with pytest.raises(pymysql.MySQLError):
-            rows(other, "SELECT 1")
-        assert rows(session, "SELECT 2") == [(2,)]
+def test_ports_and_services_come_and_go(proxy: Proxy) -> None:
+    session = connect(proxy.port)
+    second, third = free_port(), free_port()
+    edit(proxy, f'listen = "127.0.0.1:{proxy.port}"', f'listen = ["127.0.0.1:{proxy.port}", "127.0.0.1:{second}"]')
+    edit(proxy, "[admin]", f'[[services]]\nname = "more"\nlisten = "127.0.0.1:{third}"\n[admin]')
+    changes = reload(proxy)
+    assert "services.more: added" in changes
+    for port in (second, third):
+        other = connect(port)
+        assert rows(other, "SELECT 1") == [(1,)]
+    assert [service["name"] for service in proxy.get("/v1/services")] == ["app", "more"]
+    edit(proxy, f', "127.0.0.1:{second}"', "")
+    edit(proxy, f'[[services]]\nname = "more"\nlisten = "127.0.0.1:{third}"\n', "")
+    assert "services.more: removed, its sessions end" in reload(proxy)
+    for port in (second, third):
+        wait_until(lambda port=port: refuses(port), 10, f"nobody listens on {port}")  # type: ignore[misc]
+    with pytest.raises(pymysql.MySQLError):
+        rows(other, "SELECT 1")
+    assert rows(session, "SELECT 2") == [(2,)]
 
 
 def refuses(port: int) -> bool:
@@ -131,30 +146,26 @@ def refuses(port: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_file_that_cannot_be_used_changes_nothing_and_says_why(
-    mariadb: SingleServer, tmp_path: Path, workers: int
-) -> None:
-    with proxied(tmp_path, {"n1": mariadb.port}, workers) as proxy:
-        before = proxy.get("/v1/config")
-        good = proxy.path.read_text()
-        session = connect(proxy.port)
-        for bad, why in [
-            (good + "\n[monitors]\n", "monitors: unknown key"),
-            (good.replace('interval = "200ms"', 'interval = "soon"'), "'soon' is not a duration"),
-            (good + f'[[services]]\nname = "x"\nlisten = "127.0.0.1:{mariadb.port}"\n', "it is in use"),
-            (good + "[log]\nlevel = 'debug'\n[services.tls]\ncert = '/nowhere.pem'\n", "/nowhere.pem cannot be used"),
-        ]:
-            proxy.path.write_text(bad)
-            with pytest.raises(urllib.error.HTTPError) as refused:
-                reload(proxy)
-            assert refused.value.code == 422
-            answer = refused.value.read().decode()
-            assert why in answer, answer
-            assert "nothing was changed" in answer
-            assert why in texts(proxy)[-1]
-            assert proxy.get("/v1/config") == before
-        assert rows(session, "SELECT 1") == [(1,)]
+def test_a_file_that_cannot_be_used_changes_nothing_and_says_why(proxy: Proxy, mariadb: SingleServer) -> None:
+    before = proxy.get("/v1/config")
+    good = proxy.path.read_text()
+    session = connect(proxy.port)
+    for bad, why in [
+        (good + "\n[monitors]\n", "monitors: unknown key"),
+        (good.replace('interval = "200ms"', 'interval = "soon"'), "'soon' is not a duration"),
+        (good + f'[[services]]\nname = "x"\nlisten = "127.0.0.1:{mariadb.port}"\n', "it is in use"),
+        (good + "[log]\nlevel = 'debug'\n[services.tls]\ncert = '/nowhere.pem'\n", "/nowhere.pem cannot be used"),
+    ]:
+        proxy.path.write_text(bad)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            reload(proxy)
+        assert refused.value.code == 422
+        answer = refused.value.read().decode()
+        assert why in answer, answer
+        assert "nothing was changed" in answer
+        assert why in texts(proxy)[-1]
+        assert proxy.get("/v1/config") == before
+    assert rows(session, "SELECT 1") == [(1,)]
 
 
 def test_a_signal_reloads_too_and_what_needs_a_restart_is_named(mariadb: SingleServer, tmp_path: Path) -> None:

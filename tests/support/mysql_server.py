@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -69,11 +68,8 @@ class MySQLServer:
             self.query(statement)
 
     def down(self) -> None:
-        """Stop the server and remove its data."""
+        """End the server and remove its data."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(30)
             self._process.kill()
             self._process.wait()
         shutil.rmtree(self._directory)

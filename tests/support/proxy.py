@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlproxy.run import READY
 from tests.support.waiting import wait_until
 
 _GIVEN: set[int] = set()  # ports
@@ -81,15 +82,13 @@ class Proxy:
         return next((name for name, row in self.servers().items() if row["primary"]), None)
 
     def wait_ready(self) -> None:
+        """Until it says that all of it has started; with workers its ports take clients a while before."""
+
         def ready() -> bool:
             assert self.process.poll() is None, self.log
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
-                    return bool(probe.recv(1))
-            except OSError:
-                return False
+            return f"{READY} {self.process.pid}" in self.log
 
-        wait_until(ready, 60, "the proxy accepts clients")
+        wait_until(ready, 60, "the proxy is ready")
 
     def wait_roles(self, **roles: str) -> None:
         """Until the named servers have these roles."""
