@@ -49,7 +49,20 @@ _SERVICE_COUNTERS = {
         "sqlproxy_service_unexplained_changes",
         "Changes of session state that servers reported and the statement's text did not show.",
     ),
-    "conflicts_retried": ("sqlproxy_service_conflicts_retried", "Statements and transactions run again after a 1213."),
+    "conflicts_retried": (
+        "sqlproxy_service_conflicts_retried",
+        "Statements and transactions run again after error 1213 or 1020.",
+    ),
+    "conflicts_certification": (
+        "sqlproxy_service_conflicts_certification",
+        "Of these, lost to a transaction that another server had certified first.",
+    ),
+    "conflicts_brute_force": (
+        "sqlproxy_service_conflicts_brute_force",
+        "Of these, open transactions whose locks a replicated transaction took.",
+    ),
+    "conflicts_deadlock": ("sqlproxy_service_conflicts_deadlock", "Of these, deadlocks of two sessions of one server."),
+    "conflicts_snapshot": ("sqlproxy_service_conflicts_snapshot", "Of these, error 1020: a row read has changed."),
     "transactions_lost": ("sqlproxy_service_transactions_lost", "Open transactions lost with their server."),
 }
 

@@ -30,7 +30,8 @@ _T, _I, _R = "TEXT", "INTEGER", "REAL"
 _COUNTERS = "connections connections_total connect_errors losses operations reads writes errors bytes_sent"
 _SERVICE = "sessions sessions_total logins_failed client_errors statements unknown_statements reads_retried"
 _SERVICE += " primary_waits outcomes_decided outcomes_unknown transactions_lost transactions_replayed"
-_SERVICE += " replay_mismatches conflicts_retried hints_ignored unexplained_changes"
+_SERVICE += " replay_mismatches conflicts_retried conflicts_certification conflicts_brute_force conflicts_deadlock"
+_SERVICE += " conflicts_snapshot hints_ignored unexplained_changes"
 
 
 def _columns(text: str, kind: str) -> tuple[tuple[str, str], ...]:

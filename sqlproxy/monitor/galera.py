@@ -43,6 +43,7 @@ STATUS = (
     "wsrep_flow_control_sent",
     "wsrep_local_bf_aborts",
     "wsrep_local_cert_failures",
+    "innodb_deadlocks",
 )
 VARIABLES = (
     "wsrep_on",

@@ -11,10 +11,12 @@ from sqlproxy.errors import ServerLost, SqlproxyError
 from sqlproxy.routing.explain import as_rows, explained
 from sqlproxy.routing.hints import Target, asks_to_explain
 from sqlproxy.routing.rules import Verdict
-from sqlproxy.session import exactly_once, killing, ruling, statements
+from sqlproxy.session import conflicts, exactly_once, killing, ruling, statements
 from sqlproxy.session.acquire import LossTold, acquire
+from sqlproxy.session.backend import Backend
 from sqlproxy.session.prepared import statement_id
 from sqlproxy.sql.bits import (
+    COMMIT,
     EXECUTE_TEXT,
     HINT,
     KILL,
@@ -63,8 +65,13 @@ async def run(session: Session, command: bytes) -> None:
         _lost_while_collecting(session, error)
 
 
-async def run_after_conflict(session: Session, command: bytes) -> None:
-    """Run a command again after error 1213, a little later so that the other transaction gets through."""
+async def run_after_conflict(session: Session, command: bytes, backend: Backend, code: int) -> None:
+    """Run a command again after error ``code``, a little later so that the other transaction gets through."""
+    alone = not session.state.in_transaction
+    committing = bool(session._mask & COMMIT)
+    kind = await conflicts.conflict_of(session, backend, code, committing=committing, alone=alone)
+    if session._loss is not None:
+        session._loss = (session._loss[0], f"a conflict on {backend.server} rolled it back: {conflicts.WORDS[kind]}")
     await asyncio.sleep(random.uniform(0.001, CONFLICT_PAUSE))
     await run(session, command)
 

@@ -23,6 +23,7 @@ from sqlproxy.errors import NoServerAvailable, ServerError, ServerLost, Sqlproxy
 from sqlproxy.session import failure
 from sqlproxy.session.acquire import LossTold, acquire
 from sqlproxy.session.backend import Backend
+from sqlproxy.session.conflicts import WORDS, conflict_of
 from sqlproxy.session.failure import Outcome
 from sqlproxy.session.prepared import execute_on, long_data_on, reply_kind, statement_id
 from sqlproxy.session.replay import LEADING, AlreadyCommitted
@@ -168,7 +169,7 @@ class _Write:
                 why = error.message
                 self._note_doubt(step, why)
             except ServerError as error:
-                why = self._why_again(backend, error, step)
+                why = await self._why_again(backend, error, step)
                 if not why:
                     await self._refuse(backend, error, step)
             else:
@@ -262,7 +263,7 @@ class _Write:
                     await self._roll_back(backend)
                     self._answer(backend, self._committed_reply())
                     return
-                if not self._why_again(backend, error, step):
+                if not await self._why_again(backend, error, step):
                     await self._refuse_single(backend, error, step)
                     return
             else:
@@ -294,18 +295,13 @@ class _Write:
 
     # -- both
 
-    def _why_again(self, backend: Backend, error: ServerError, step: str) -> str:
+    async def _why_again(self, backend: Backend, error: ServerError, step: str) -> str:
         """Why an error is worth another try, "" when it is the answer."""
         session, text = self._session, error.message.encode()
         if failure.is_evidence(error.code, text):
             session.service.evidence(backend.server, f"error {error.code} from a session")
-        if error.code == ER_LOCK_DEADLOCK:
-            config = session.service.config
-            if not config.transaction_replay or self._conflicts >= config.transaction_replay_attempts:
-                return ""
-            self._conflicts += 1
-            session.service.stats.conflicts_retried += 1
-            return f"a conflict on {backend.server} rolled it back"
+        if failure.is_conflict(error.code):
+            return await self._why_conflicted(backend, error.code, step)
         outcome = failure.after_error(error.code, text, self._mask, in_transaction=False, pinned=False)
         ended = error.code in (ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED)
         if outcome is Outcome.FORWARD and not ended:
@@ -314,6 +310,17 @@ class _Write:
             self._note_doubt(step, error.message)
         session.give_up(backend)
         return f"server {backend.server} was lost ({error.message})"
+
+    async def _why_conflicted(self, backend: Backend, code: int, step: str) -> str:
+        config = self._session.service.config
+        if not config.transaction_replay or self._conflicts >= config.transaction_replay_attempts:
+            return ""
+        self._conflicts += 1
+        asked = conflict_of(self._session, backend, code, committing=step == "commit", alone=False)
+        kind = await self._session.attend(backend, asked)
+        if failure.may_end(code):
+            self._session.give_up(backend)  # whatever may still be open there must not be committed by the next BEGIN
+        return f"a conflict on {backend.server} rolled it back: {WORDS[kind]}"
 
     def _note_doubt(self, step: str, why: str) -> None:
         if step == "commit":
@@ -351,7 +358,7 @@ class _Write:
             except ServerError as error:
                 if error.code == ER_DUP_ENTRY:
                     return backend.server
-                if not self._why_again(backend, error, "token"):
+                if not await self._why_again(backend, error, "token"):
                     raise self._undecided(error) from None
             except ServerLost as error:  # the token that is found next may be the one written just now
                 raise self._undecided(error) from None

@@ -33,8 +33,11 @@ from sqlproxy.sql.bits import (
     WRITE,
 )
 from sqlproxy.wire.constants import (
+    ER_CHECKREAD,
     ER_CONNECTION_KILLED,
     ER_ERROR_DURING_COMMIT,
+    ER_LOCK_DEADLOCK,
+    ER_LOCK_WAIT_TIMEOUT,
     ER_OPTION_PREVENTS_STATEMENT,
     ER_READ_ONLY_MODE,
     ER_SERVER_SHUTDOWN,
@@ -96,8 +99,25 @@ def only_rolls_back(mask: int) -> bool:
     return bool(mask & ROLLBACK) and not mask & (MAY_COMMIT | BEGIN)
 
 
+def is_conflict(code: int) -> bool:
+    """Whether an error of a Galera node says that another transaction went first and this one was rolled back whole.
+
+    1213, or 1020 with ``innodb_snapshot_isolation`` (the default of MariaDB from 11.6.2 on): a row that the transaction
+    had read was changed since. https://mariadb.com/kb/en/innodb-system-variables/#innodb_snapshot_isolation
+    """
+    return code in (ER_LOCK_DEADLOCK, ER_CHECKREAD)
+
+
+def may_end(code: int) -> bool:
+    """Whether an error other than 1213 may have rolled back the whole transaction, of which ERR packets say nothing.
+
+    1020 does with ``innodb_snapshot_isolation``, not in other engines; 1205 with ``innodb_rollback_on_timeout``.
+    """
+    return code in (ER_CHECKREAD, ER_LOCK_WAIT_TIMEOUT)
+
+
 def after_conflict(mask: int, *, in_transaction: bool, pinned: bool) -> Outcome:
-    """Error 1213 on Galera: certification failed or a replicated transaction went first; nothing of it was applied.
+    """A Galera node's error for which ``is_conflict``: nothing of the transaction was applied.
 
     A whole transaction, or an autocommit statement that is one transaction, can be run again.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.errors import ServerLost, SqlproxyError
@@ -28,7 +29,7 @@ def on_error(session: Session, backend: Backend, reply: bytes) -> bool:
     code = backend.tracker.error
     if failure.is_evidence(code, text):
         session.service.evidence(backend.server, f"error {code} from a session")
-    if code == ER_LOCK_DEADLOCK and _on_conflict(session, backend):
+    if failure.is_conflict(code) and _on_conflict(session, backend, code):
         return True
     outcome = failure.after_error(
         code,
@@ -45,8 +46,8 @@ def on_error(session: Session, backend: Backend, reply: bytes) -> bool:
     return True
 
 
-def _on_conflict(session: Session, backend: Backend) -> bool:
-    """Error 1213 on Galera; True when the statement or its transaction is run again."""
+def _on_conflict(session: Session, backend: Backend, code: int) -> bool:
+    """Another transaction went first; True when the statement or its transaction is run again."""
     state = session.state
     outcome = failure.after_conflict(session._mask, in_transaction=state.in_transaction, pinned=bool(state.pins))
     budget = session.service.config.transaction_replay_attempts
@@ -55,11 +56,12 @@ def _on_conflict(session: Session, backend: Backend) -> bool:
     if session.service.snapshot.causal != "galera" or (state.in_transaction and not session.log.replayable):
         return False
     session._conflicts += 1
-    session.service.stats.conflicts_retried += 1
     session._executing = session._current = None
     if state.in_transaction:
+        if failure.may_end(code):
+            session._drop(backend)  # whatever may still be open there must not be committed by the BEGIN to come
         session._loss = (Outcome.TRANSACTION_LOST, f"a conflict on {backend.server} rolled it back")
-    session._start(dispatch.run_after_conflict)
+    session._start(partial(dispatch.run_after_conflict, backend=backend, code=code))
     return True
 
 

@@ -21,6 +21,7 @@ from sqlproxy.routing.readwritesplit import ReadWriteSplit
 from sqlproxy.routing.rules import RuleBook
 from sqlproxy.session.answers import Answers
 from sqlproxy.session.backend import Backend
+from sqlproxy.session.conflicts import ConflictCounters
 from sqlproxy.session.connect import Login
 from sqlproxy.session.digests import Digests
 from sqlproxy.session.mirror import Mirrors
@@ -136,6 +137,7 @@ class Service:
         self.read_only = False
         self.answers: Answers | None = None
         self.mirrors = Mirrors()
+        self.conflicts: dict[str, ConflictCounters] = {}  # by server
         self.snapshot = Snapshot(0, 0.0)
         self._offered, self._offered_of = (b"", 0, 0), self.snapshot
         self.generations = generations_of(())  # of its servers, for reading statements

@@ -346,7 +346,10 @@ class Session(Owner):
         self._account(backend, statement, failed)
         if backend.server != state.found and tracker.first > 0 and not failed:
             self._note_found(backend.server)
-        self._doubtful = failed and state.transaction != "" and (self._doubtful or failure.may_commit(self._mask))
+        if failed and state.transaction != "":
+            self._doubtful = self._doubtful or failure.may_commit(self._mask) or failure.may_end(tracker.error)
+        else:
+            self._doubtful = False
         if self._recording:
             self._record(backend, statement, long_data)
         self._current = None

@@ -32,11 +32,10 @@ from sqlproxy.sql.bits import (
 )
 from sqlproxy.sql.classify import classify
 from sqlproxy.sql.extract import set_assignments
-from sqlproxy.wire import codec
 from sqlproxy.wire.constants import COM_INIT_DB, COM_QUERY, COM_STMT_BULK_EXECUTE, ER_UNKNOWN_STMT_HANDLER, HEADER
 from sqlproxy.wire.framing import payload_of
-from sqlproxy.wire.packets import server_bytes
 from sqlproxy.wire.response import PREPARE, QUERY, ROWS, SINGLE
+from sqlproxy.wire.result_set import text_rows
 
 if TYPE_CHECKING:
     from sqlproxy.session.session import Session
@@ -107,29 +106,11 @@ async def _as_literal(session: Session, backend: Backend, payload: bytes, limit:
     for _, name, _ in assignments:
         question = f"SELECT @{name} REGEXP '^-?[0-9]+$', @{name}".encode()
         reply = await backend.call(bytes((COM_QUERY,)) + question, QUERY, limit)
-        found = _last_row(reply)
+        found = text_rows(reply)[-1]
         if found[0] != b"1":
             return b""
         values.append(b"@%s=%s" % (name.encode(), found[1]))
     return bytes((COM_QUERY,)) + b"SET " + b",".join(values)
-
-
-def _last_row(reply: bytes) -> tuple[bytes, bytes]:
-    """Both values of a collected reply's last row; b"" for NULL."""
-    payloads = []
-    pos = 0
-    while pos < len(reply):
-        end = pos + HEADER + int.from_bytes(reply[pos : pos + 3], "little")
-        payloads.append(reply[pos + HEADER : end])
-        pos = end
-    row, values, pos = payloads[-2], [b"", b""], 0
-    with server_bytes():
-        for number in range(2):
-            if row[pos : pos + 1] == b"\xfb":
-                pos += 1
-            else:
-                values[number], pos = codec.read_lenenc_string(row, pos, "value")
-    return values[0], values[1]
 
 
 def _go_elsewhere(session: Session, server: str, loss: ServerLost) -> None:

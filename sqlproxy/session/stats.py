@@ -78,7 +78,11 @@ class ServiceStats:
 
     __slots__ = (
         "client_errors",
+        "conflicts_brute_force",
+        "conflicts_certification",
+        "conflicts_deadlock",
         "conflicts_retried",
+        "conflicts_snapshot",
         "faults_client",
         "faults_proxy",
         "faults_server",
@@ -112,7 +116,11 @@ class ServiceStats:
         self.transactions_lost = 0
         self.transactions_replayed = 0
         self.replay_mismatches = 0
-        self.conflicts_retried = 0  # statements and transactions run again after error 1213
+        self.conflicts_retried = 0  # statements and transactions run again after error 1213 or 1020; of these:
+        self.conflicts_certification = 0  # another server's transaction was certified first
+        self.conflicts_brute_force = 0  # an applier took the locks of an open transaction
+        self.conflicts_deadlock = 0  # two sessions of one server waited for each other
+        self.conflicts_snapshot = 0  # error 1020: a row that was read has changed
         self.hints_ignored = 0
         self.faults_client = 0  # errors the proxy answered itself, by whose fault they are
         self.faults_proxy = 0

@@ -1,4 +1,4 @@
-"""Result sets of our own making: column definitions, rows of the text protocol, their end. Payloads only, no frames.
+"""Small result sets of the text protocol: those of our own making, as payloads, and those we ask a server for.
 
 Source: https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query_response_text_resultset.html and
 MariaDB's "Result Set Packets" for extended metadata.
@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sqlproxy.wire import codec
-from sqlproxy.wire.constants import EOF, UTF8MB4_GENERAL_CI
-from sqlproxy.wire.packets import eof_packet, ok_packet
+from sqlproxy.wire.constants import EOF, HEADER, UTF8MB4_GENERAL_CI
+from sqlproxy.wire.packets import eof_packet, ok_packet, server_bytes
 
 LONGLONG: Final = 8
 DOUBLE: Final = 5
@@ -20,6 +20,7 @@ VAR_STRING: Final = 253
 _BINARY: Final = 63  # the collation of numbers
 _NUMBER: Final = 0x8000  # NUM_FLAG
 _LONGEST: Final = 4096  # what columns are announced with, in bytes
+_EOF_SIZE: Final = 5  # of the packet that ends the definitions without CLIENT_DEPRECATE_EOF
 
 Value = str | int | float | None
 
@@ -61,3 +62,34 @@ def text_result(
     payloads += [text_row(row) for row in rows]
     payloads.append(end(status, deprecate_eof))
     return b"".join(codec.packet((seq + number) & 0xFF, payload) for number, payload in enumerate(payloads))
+
+
+def text_rows(reply: bytes) -> list[tuple[bytes, ...]]:
+    """The rows of a collected result set (headers included) of less than 251 columns; NULL reads as b"".
+
+    Raises ServerProtocolError when it is none.
+    """
+    payloads = []
+    pos = 0
+    while pos < len(reply):
+        end_at = pos + HEADER + int.from_bytes(reply[pos : pos + 3], "little")
+        payloads.append(reply[pos + HEADER : end_at])
+        pos = end_at
+    with server_bytes():
+        count, _ = codec.read_lenenc(payloads[0], 0, "column count")
+        rows = payloads[1 + count : -1]
+        if rows and rows[0][:1] == bytes((EOF,)) and len(rows[0]) == _EOF_SIZE:
+            del rows[0]
+        return [_values(row, count) for row in rows]
+
+
+def _values(row: bytes, count: int) -> tuple[bytes, ...]:
+    values = []
+    pos = 0
+    for _ in range(count):
+        if row[pos : pos + 1] == b"\xfb":
+            value, pos = b"", pos + 1
+        else:
+            value, pos = codec.read_lenenc_string(row, pos, "value")
+        values.append(value)
+    return tuple(values)
