@@ -51,13 +51,22 @@ def servers_of(config: ServiceConfig, servers: Sequence[Server]) -> list[Server]
 
 
 def new_addresses(before: Settings, after: Settings) -> dict[str, list[Address]]:
-    """Where services have to listen that do not yet; those without such addresses are left out."""
-    known = {config.name: config.listen for config in before.services}
-    added = {
-        config.name: [address for address in config.listen if address not in known.get(config.name, ())]
-        for config in after.services
+    """Where services have to listen and nobody does yet; services without such addresses are left out."""
+    known = {address for config in before.services for address in config.listen}
+    return _addresses(after, lambda name, address: address not in known)
+
+
+def moved_addresses(before: Settings, after: Settings) -> dict[str, list[Address]]:
+    """Where services have to listen and another does until then; services without such addresses are left out."""
+    known = {address: config.name for config in before.services for address in config.listen}
+    return _addresses(after, lambda name, address: known.get(address, name) != name)
+
+
+def _addresses(settings: Settings, which: Callable[[str, Address], bool]) -> dict[str, list[Address]]:
+    found = {
+        config.name: [found for found in config.listen if which(config.name, found)] for config in settings.services
     }
-    return {name: addresses for name, addresses in added.items() if addresses}
+    return {name: addresses for name, addresses in found.items() if addresses}
 
 
 _LOOK_EVERY = 0.1  # seconds between two looks whether sessions have ended
@@ -232,11 +241,21 @@ class Engine:
             for config in settings.services
         ]
         self._govern()
+        moved = self._hand_over(before)
         for service in running.values():
             self._retire(service)
         self._watch_silence()
         for service in self.services:
-            await self._listen(service, prepared.sockets.get(service.name, ()))
+            name = service.name
+            await self._listen(service, [*prepared.sockets.get(name, ()), *moved.get(name, ())])
+
+    def _hand_over(self, before: Settings) -> Sockets:
+        """What services take over from others, which accept no more there; clients wait meanwhile."""
+        owners = {address: config.name for config in before.services for address in config.listen}
+        return {
+            name: [(address, self._listeners[owners[address]].give_up(address)) for address in addresses]
+            for name, addresses in moved_addresses(before, self.settings).items()
+        }
 
     def _govern(self) -> None:
         """Have all sessions follow the rules there are now; those of the same name go on counting."""

@@ -66,6 +66,13 @@ class Listener:
             self._sockets.append((address, sock))
             self._start_accepting(sock)
 
+    def give_up(self, address: Address) -> socket.socket:
+        """Accept no more at this address; its socket, still listening. Raises KeyError when there is none."""
+        sock = dict(self._sockets)[address]
+        self._stop_accepting(sock)
+        self._sockets.remove((address, sock))
+        return sock
+
     @property
     def listening(self) -> list[tuple[Address, socket.socket]]:
         """The sockets, for whoever takes over."""

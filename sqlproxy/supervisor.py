@@ -143,16 +143,13 @@ class WorkerProcess:
 
     def keep(self, settings: Settings, added: Sockets) -> None:
         """Keep the sockets that the settings need, for a successor of this process."""
-        known = {name: [*self._sockets.get(name, ()), *added.get(name, ())] for name in (*self._sockets, *added)}
-        wanted = {config.name: config.listen for config in settings.services}
-        for name, listening in known.items():
-            for address, sock in listening:
-                if address not in wanted.get(name, ()):
-                    sock.close()
+        known = dict([*self.listening, *(pair for listening in added.values() for pair in listening)])
         self._sockets = {
-            name: [(address, sock) for address, sock in known.get(name, ()) if address in addresses]
-            for name, addresses in wanted.items()
+            config.name: [(address, known.pop(address)) for address in config.listen if address in known]
+            for config in settings.services
         }
+        for sock in known.values():
+            sock.close()
 
     def restart(self) -> None:
         """End the process, which is then started again with the settings there are now."""

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from sqlproxy.admin import digests, view
 from sqlproxy.admin.history import FIELDS, SAMPLE_SECONDS, History
@@ -115,17 +115,20 @@ class LiveFeed:
             while True:
                 self._wake.clear()  # what changes while a frame is made asks for another
                 now = time.monotonic()
-                if now >= sample_due:
-                    self._sample()
+                sampling = now >= sample_due
+                if sampling or self._watchers:
+                    state = self._state()
+                if sampling:
+                    self._newest = self._history.add(time.time(), state["servers"], state["services"])
                     sample_due = now + SAMPLE_SECONDS
                 if self._watchers:
-                    await self._feed()
+                    await self._feed(state)
                 await self._pause(min(sample_due, now + FRAME_SECONDS) if self._watchers else sample_due)
         finally:
             unsubscribe()
 
-    def _sample(self) -> None:
-        self._newest = self._history.add(time.time(), view.servers(self._runtime), view.services(self._runtime))
+    def _state(self) -> dict[str, list[Row]]:
+        return {"servers": view.servers(self._runtime), "services": view.services(self._runtime)}
 
     async def _pause(self, until: float) -> None:
         try:
@@ -133,16 +136,18 @@ class LiveFeed:
         except TimeoutError:
             return
 
-    async def _feed(self) -> None:
-        state: Row = {
-            "monitor": view.monitor(self._runtime),
-            "servers": view.servers(self._runtime),
-            "services": view.services(self._runtime),
-            "sessions": await self._sessions.rows(),
-            "digests": await self._digests.rows(),
-            "sample": self._newest,
-        }
-        frame = event("state", state)
+    async def _feed(self, state: Mapping[str, list[Row]]) -> None:
+        """``state``: the servers and services as the newest sample shows them, unless that is older."""
+        frame = event(
+            "state",
+            {
+                "monitor": view.monitor(self._runtime),
+                **state,
+                "sessions": await self._sessions.rows(),
+                "digests": await self._digests.rows(),
+                "sample": self._newest,
+            },
+        )
         for watcher in self._watchers:
             watcher.offer(frame)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import threading
 import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,6 +137,63 @@ def test_ports_and_services_come_and_go(proxy: Proxy) -> None:
     with pytest.raises(pymysql.MySQLError):
         rows(other, "SELECT 1")
     assert rows(session, "SELECT 2") == [(2,)]
+
+
+def test_an_address_goes_from_one_service_to_another_without_refusing_a_client(proxy: Proxy) -> None:
+    second = free_port()
+    alone, both = f'listen = "127.0.0.1:{proxy.port}"', f'listen = ["127.0.0.1:{proxy.port}", "127.0.0.1:{second}"]'
+    edit(proxy, alone, both)
+    edit(proxy, "[admin]", f'[[services]]\nname = "more"\nlisten = "127.0.0.1:{free_port()}"\n[admin]')
+    reload(proxy)
+    session = connect(second)
+    with connecting(second) as failures:
+        for name in ("more", "app"):
+            text = proxy.path.read_text()
+            head, tail = text.split('name = "more"\n')
+            if name == "more":
+                head, tail = (
+                    head.replace(both, alone),
+                    tail.replace('listen = "', f'listen = ["127.0.0.1:{second}", "', 1),
+                )
+                tail = tail.replace('"\n[admin]', '"]\n[admin]', 1)
+            else:
+                head, tail = head.replace(alone, both), tail.replace(f'"127.0.0.1:{second}", ', "", 1)
+            proxy.path.write_text(f'{head}name = "more"\n{tail}')
+            assert any(change.startswith("services.more.listen: ") for change in reload(proxy))
+            with connect(second) as other:
+                number = other.thread_id()
+                assert {row["id"]: row["service"] for row in proxy.get("/v1/sessions")}[number] == name
+    assert failures == []
+    # The service is another one, its ports are the same.
+    edit(proxy, f'name = "app"\n{both}', f'name = "other"\n{both}')
+    reload(proxy)
+    assert rows(connect(proxy.port), "SELECT 1") == [(1,)]
+    wait_until(lambda: {row["service"] for row in proxy.get("/v1/sessions")} <= {"other"}, 15, "its sessions end")
+    with pytest.raises(pymysql.MySQLError):
+        rows(session, "SELECT 1")
+
+
+@contextmanager
+def connecting(port: int) -> Iterator[list[str]]:
+    """Clients come, ask and go all the time; yields what went wrong."""
+    failures: list[str] = []
+    done = threading.Event()
+
+    def come_and_go() -> None:
+        while not done.is_set():
+            try:
+                with connect(port) as connection:
+                    rows(connection, "SELECT 1")
+            except pymysql.MySQLError as error:
+                failures.append(str(error))
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        yield failures
+    finally:
+        done.set()
+        thread.join(30)
 
 
 def refuses(port: int) -> bool:
