@@ -1,21 +1,26 @@
 """One standalone MariaDB server on loopback, without Galera: for whatever a single server can answer."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from sqlproxy.errors import ServerLost
 from sqlproxy.lab import install
 from sqlproxy.lab.certificates import make_certificates
 from sqlproxy.lab.server import LabServer
 
+NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _START_SECONDS = 30.0
 
 
 class SingleServer(LabServer):
-    """A server named ``single`` with the lab's accounts; TLS and ed25519 as in ``GaleraLab``."""
+    """A server named ``single`` with the lab's accounts; TLS and ed25519 as in ``GaleraLab``, ``options`` on top."""
 
-    def __init__(self, directory: Path, port: int, *, tls: bool = True) -> None:
+    def __init__(self, directory: Path, port: int, *, tls: bool = True, options: Mapping[str, str] = NONE) -> None:
         self.root = directory.absolute()
         self.tls = tls
+        self.options = options
         super().__init__("single", self.root / "single", port)
 
     @property
@@ -58,4 +63,5 @@ class SingleServer(LabServer):
             install.remove_directory(partial)
             install.install_data(partial)
             partial.rename(template)
-        self.install(template, install.server_options(self.directory, self.port, tls=self.tls))
+        options = install.server_options(self.directory, self.port, tls=self.tls)
+        self.install(template, {**options, **self.options})

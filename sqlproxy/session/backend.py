@@ -47,6 +47,10 @@ class Owner:
         """The connection is gone; ``reason`` is a clause such as "connection reset"."""
         raise NotImplementedError
 
+    def asks_for_reports(self) -> bool:
+        """The client says by the statement at hand whether it is told that session state has changed."""
+        return False
+
     def on_backend_full(self) -> None:
         """More was written than the server reads."""
         raise NotImplementedError
@@ -147,7 +151,7 @@ class Backend(Receiver):
         whole = self._kept + chunk
         ready = len(whole) - tracker.carried
         self._kept = whole[ready:]
-        if not tracker.marks:
+        if not tracker.marks or (self.only_state_change and self.owner is not None and self.owner.asks_for_reports()):
             return whole[:ready]
         return without_report(whole[:ready], tracker.marks, only_state_change=self.only_state_change)
 

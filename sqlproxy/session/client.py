@@ -31,7 +31,7 @@ from sqlproxy.wire.constants import (
     MAX_PAYLOAD,
     NATIVE,
 )
-from sqlproxy.wire.framing import PacketReader
+from sqlproxy.wire.framing import ER_NET_PACKETS_OUT_OF_ORDER, PacketReader
 from sqlproxy.wire.handshake import Greeting, HandshakeResponse, is_ssl_request, new_scramble, split
 from sqlproxy.wire.packets import err_packet, ok_packet
 
@@ -382,7 +382,8 @@ class Client(Receiver):
         if isinstance(error, PacketTooLarge) and self._transport is not None:
             self._transport.set_protocol(Skipping(self, error, self._reader.take_rest()))
             return
-        self.write(codec.packet(1, err_packet(error.code, error.sqlstate, error.message)))
+        seq = self._reader.due if error.code == ER_NET_PACKETS_OUT_OF_ORDER else 1
+        self.write(codec.packet(seq, err_packet(error.code, error.sqlstate, error.message)))
         self.close()
 
     def _login_data(self, chunk: bytes) -> None:

@@ -97,7 +97,7 @@ def _refusal(code: int) -> SqlproxyError:
             code=c.ER_NOT_SUPPORTED_YET,
             sqlstate="42000",
         )
-    return SqlproxyError(f"Unknown command 0x{code:02X}", code=c.ER_UNKNOWN_COM_ERROR, sqlstate="08S01")
+    return SqlproxyError("Unknown command", code=c.ER_UNKNOWN_COM_ERROR, sqlstate="08S01")
 
 
 async def _query(session: Session, command: bytes) -> None:

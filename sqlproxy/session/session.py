@@ -24,7 +24,7 @@ from sqlproxy.session.failure import Outcome
 from sqlproxy.session.prepared import PreparedStatement, execute_on, reply_kind, statement_id
 from sqlproxy.session.replay import COUNTS
 from sqlproxy.session.ruling import Ruling, check_writable
-from sqlproxy.session.state import EFFECTS, SessionState
+from sqlproxy.session.state import EFFECTS, SessionState, sets_reports
 from sqlproxy.session.transaction import GOES_ON, OPAQUE, Step, TransactionLog, begins_anew
 from sqlproxy.sql.bits import (
     BEGIN,
@@ -414,10 +414,6 @@ class Session(Owner):
             log.warning("session %d: server %s: %s", self.number, backend.server, error.message)
             self._drop(backend)
             return
-        if b"session_track_state_change" in text.lower():
-            self.sees_state_changes = True
-            for other in self.backends.values():
-                self.show_reports(other)
         if not self.state.tracked(self._mask, text, change):
             self._unexplained(backend, change)
 
@@ -431,6 +427,16 @@ class Session(Owner):
         elif not self.state.in_transaction:  # a replica must not become where writes go: nobody shall have that state
             log.info("session %d: %s, which is given up", self.number, reason)
             self._drop(backend)
+
+    def asks_for_reports(self) -> bool:
+        """The client says by the statement at hand whether it is told that session state has changed."""
+        text = payload_of(self._command) if self._executing is None else self._executing.payload
+        if not sets_reports(text, self.state.mode):
+            return False
+        self.sees_state_changes = True
+        for backend in self.backends.values():
+            self.show_reports(backend)
+        return True
 
     def show_reports(self, backend: Backend) -> None:
         """A client that tracks session state and asked for these reports gets them."""

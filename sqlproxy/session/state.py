@@ -337,6 +337,13 @@ class SessionState:
             self._text_statements[name.lower()] = WRITE if body is None else classify(body, 0, self.mode)
 
 
+def sets_reports(payload: bytes, mode: int) -> bool:
+    """Whether a statement's text (from offset 1 on) sets session_track_state_change."""
+    if b"session_track_state_change" not in payload.lower():
+        return False
+    return any(name.lower() == "session_track_state_change" for _, name, _ in set_assignments(payload, 1, mode) or ())
+
+
 def _sets_for_itself(payload: bytes, mode: int) -> bool:
     """SET STATEMENT … FOR …: the server reports its variables, which are back at their values by then."""
     lexer = Lexer(payload, 1, mode)

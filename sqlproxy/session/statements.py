@@ -32,7 +32,14 @@ from sqlproxy.sql.bits import (
 )
 from sqlproxy.sql.classify import classify
 from sqlproxy.sql.extract import set_assignments
-from sqlproxy.wire.constants import COM_INIT_DB, COM_QUERY, COM_STMT_BULK_EXECUTE, ER_UNKNOWN_STMT_HANDLER, HEADER
+from sqlproxy.wire.constants import (
+    COM_INIT_DB,
+    COM_QUERY,
+    COM_STMT_BULK_EXECUTE,
+    ER_UNKNOWN_STMT_HANDLER,
+    HEADER,
+    NATIVE,
+)
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.response import PREPARE, QUERY, ROWS, SINGLE
 from sqlproxy.wire.result_set import text_rows
@@ -134,15 +141,16 @@ def _find(session: Session, command: bytes, where: str) -> PreparedStatement:
         number = session.state.last_prepared
     statement = session.state.statements.get(number)
     if statement is None:
+        place = f"mysqld_stmt_{where}" if session.client.plugin == NATIVE else "mysql_stmt_precheck"  # MariaDB, MySQL
         raise SqlproxyError(
-            f"Unknown prepared statement handler ({number}) given to {where}", code=ER_UNKNOWN_STMT_HANDLER
+            f"Unknown prepared statement handler ({number}) given to {place}", code=ER_UNKNOWN_STMT_HANDLER
         )
     return statement
 
 
 async def execute(session: Session, command: bytes) -> None:
     """Run a statement where its text belongs, preparing it there first if that backend does not know it."""
-    statement = _find(session, command, "mysqld_stmt_execute")
+    statement = _find(session, command, "execute")
     if statement.overflow:
         statement.reset()
         raise PacketTooLarge("the parameters sent with COM_STMT_SEND_LONG_DATA exceed max_allowed_packet")
@@ -197,7 +205,7 @@ async def _change_database(session: Session, backend: Backend, database: bytes) 
 
 async def fetch(session: Session, command: bytes) -> None:
     """Read on from an open cursor, which only the server that opened it has."""
-    statement = _find(session, command, "mysqld_stmt_fetch")
+    statement = _find(session, command, "fetch")
     backend = session.backends.get(statement.cursor)
     target = backend.statements.get(statement.number) if backend is not None else None
     if backend is None or target is None:
@@ -207,7 +215,7 @@ async def fetch(session: Session, command: bytes) -> None:
 
 async def reset(session: Session, command: bytes) -> None:
     """Forget long data and cursor."""
-    statement = _find(session, command, "mysqld_stmt_reset")
+    statement = _find(session, command, "reset")
     name = statement.cursor
     statement.reset()
     backend = session.backends.get(name)

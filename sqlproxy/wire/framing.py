@@ -74,11 +74,7 @@ class PacketReader:
         length = self._buffer[start] | self._buffer[start + 1] << 8 | self._buffer[start + 2] << 16
         seq = self._buffer[start + 3]
         if seq != self._seq:
-            raise ProtocolError(
-                f"packets out of order: sequence id {seq} came where {self._seq} was due",
-                code=ER_NET_PACKETS_OUT_OF_ORDER,
-                sqlstate="08S01",
-            )
+            raise ProtocolError("Got packets out of order", code=ER_NET_PACKETS_OUT_OF_ORDER, sqlstate="08S01")
         if length + self._payload == 0:
             raise ProtocolError("malformed packet: a command without a single byte")
         if length + self._payload > self.limit:
@@ -102,6 +98,11 @@ class PacketReader:
         self.held = False
         self._scanned = self._seq = self._payload = 0
         return rest
+
+    @property
+    def due(self) -> int:
+        """The sequence id that the next packet must carry; servers answer with it when another comes."""
+        return self._seq
 
     @property
     def buffered(self) -> int:

@@ -389,7 +389,7 @@ def test_a_continued_packet_out_of_order_is_refused(proxy: Proxy) -> None:
         client.query("SET @x = 1")
         client.socket.sendall(b"\5\0\0\0\x03SE\0\0" + b"\1\0\0\7\x0e")
         packets = drain(client.socket)
-        assert b"out of order" in packets
+        assert b"Got packets out of order" in packets
 
 
 def test_a_command_byte_by_byte_is_a_command(proxy: Proxy) -> None:

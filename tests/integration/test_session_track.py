@@ -41,6 +41,25 @@ STATEMENTS = (
     "SELECT 1; SET @b = 2; SELECT @b",
     "SET autocommit = 1",
 )
+ASKING = (  # each client decides what it is told
+    "SET session_track_system_variables = 'sort_buffer_size,lock_wait_timeout,session_track_state_change'",
+    "SET sort_buffer_size = 100000, @a = 2",
+    "SET session_track_state_change = ON",
+    "SET @a = 3",
+    "SET SESSION lock_wait_timeout = 77",
+    "SET session_track_transaction_info = 'CHARACTERISTICS'",
+    "START TRANSACTION READ ONLY",
+    "SELECT 1",
+    "COMMIT",
+    "SET session_track_schema = OFF",
+    "USE app",
+    "SET session_track_schema = ON",
+    "USE app",
+    "SET session_track_system_variables = 'time_zone', time_zone = '+02:00'",
+    "SET session_track_state_change = OFF",
+    "SET @a = 4",
+    "SELECT 1; SET time_zone = SYSTEM; SELECT 2",
+)
 
 
 @dataclass
@@ -71,6 +90,13 @@ def pins(proxy: Proxy) -> list[str]:
 def test_every_client_reads_what_the_server_would_have_told_it(server: Server, capabilities: int) -> None:
     with logged_in(server.port, capabilities) as direct, logged_in(server.proxy.port, capabilities) as through:
         for statement in STATEMENTS:
+            assert through.query(statement) == direct.query(statement), statement
+
+
+@pytest.mark.parametrize("capabilities", [BASE | CLIENT_SESSION_TRACK, TRACKING], ids=["eof", "deprecate eof"])
+def test_a_client_is_told_what_it_asks_for_and_no_other(server: Server, capabilities: int) -> None:
+    with logged_in(server.port, capabilities) as direct, logged_in(server.proxy.port, capabilities) as through:
+        for statement in ASKING:
             assert through.query(statement) == direct.query(statement), statement
 
 

@@ -16,6 +16,7 @@ from sqlproxy.wire import codec
 from sqlproxy.wire.auth import Credentials, Kind
 from sqlproxy.wire.client_auth import ClientAuth
 from sqlproxy.wire.constants import (
+    CLIENT_CONNECT_ATTRS,
     CLIENT_CONNECT_WITH_DB,
     CLIENT_DEPRECATE_EOF,
     CLIENT_FOUND_ROWS,
@@ -41,7 +42,7 @@ from sqlproxy.wire.constants import (
     SERVER_MORE_RESULTS_EXISTS,
     SERVER_STATUS_CURSOR_EXISTS,
 )
-from sqlproxy.wire.handshake import ChangeUser, Greeting, HandshakeResponse
+from sqlproxy.wire.handshake import ChangeUser, Greeting, HandshakeResponse, split
 from sqlproxy.wire.packets import Ok, parse_err, parse_ok
 
 BASE = (
@@ -72,7 +73,8 @@ class RawClient:
 
     def __init__(self, port: int, capabilities: int = BASE, *, timeout: float = 10.0) -> None:
         self.socket: socket.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
-        self.capabilities = capabilities
+        self.capabilities = capabilities  # MariaDB's above the first 32 bits
+        self.attributes = b""  # of the connection, names and values length-encoded
         self.seq = 0
         self.shape: list[str] = []
         self._tls = False
@@ -136,7 +138,8 @@ class RawClient:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         self.capabilities |= CLIENT_SSL
-        self.send(HandshakeResponse(self.capabilities, b"").head(), 1)
+        low, high = split(self.capabilities)
+        self.send(HandshakeResponse(low, b"", mariadb_capabilities=high).head(), 1)
         self.socket = context.wrap_socket(self.socket, server_hostname="127.0.0.1")
         self._tls = True
 
@@ -152,8 +155,9 @@ class RawClient:
         auth = auth or self._auth(user, password)
         plugin, answer = auth.response(plugin or self.greeting.auth_plugin, self.greeting.scramble)
         capabilities = self.capabilities | (0 if database is None else CLIENT_CONNECT_WITH_DB)
+        low, high = split(capabilities | (CLIENT_CONNECT_ATTRS if self.attributes else 0))
         name = None if database is None else database.encode()
-        return HandshakeResponse(capabilities, user.encode(), answer, name, plugin)
+        return HandshakeResponse(low, user.encode(), answer, name, plugin, self.attributes, mariadb_capabilities=high)
 
     def log_in(
         self,

@@ -70,6 +70,24 @@ async def test_the_text_alone_decides_and_settings_are_replayed(
 
 
 @virtual
+async def test_a_write_with_a_commit_token_keeps_its_attributes(
+    bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = bench(exactly_once=True)
+    client = speaking(some, monkeypatch, servers=True)
+    assert is_ok(await client.run(query(ONE + b"INSERT INTO t VALUES (1)")))
+    statement = fakes.packets(await client.run(command(c.COM_STMT_PREPARE, b"INSERT INTO t VALUES (2)")))[0][1:5]
+    execution = b"\x08\1\0\0\0" + b"\x01\x00\x01\xfe\x00\x01x\x03abc"
+    assert is_ok(await client.run(command(c.COM_STMT_EXECUTE, statement + execution)))
+    sent = some.fleet["n1"].log
+    tokens = [one for one in sent if b"commit_token" in one]
+    assert len(tokens) == 2
+    assert all(one.startswith(b"\x03" + NONE + b"INSERT INTO sqlproxy.commit_token") for one in tokens)
+    assert b"\x03" + ONE + b"INSERT INTO t VALUES (1)" in sent
+    assert any(one[0] == c.COM_STMT_EXECUTE and one.endswith(execution) for one in sent)
+
+
+@virtual
 async def test_a_replayed_transaction_repeats_its_attributes(bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
     some = bench()
     client = speaking(some, monkeypatch, servers=True)
