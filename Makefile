@@ -21,7 +21,7 @@ help:
 	@echo "make unit         unit tests, compiled and uncompiled: no database, no root"
 	@echo "make integration  tests on real MariaDB, Galera and MySQL servers"
 	@echo "make test-deps    install the servers and tools that tests need (root, Debian or Ubuntu)"
-	@echo "make bench        compare with HAProxy and with no proxy; BENCH=--quick for less (sysbench, haproxy, gcc needed)"
+	@echo "make bench        compare with HAProxy and with no proxy; BENCH=--quick for less than 12 minutes"
 	@echo "make soak         an hour of all that sessions do; memory must not grow; SOAK='--minutes 10' for less"
 	@echo "make profile      a flame graph of point selects; PROFILE='--load connect' for another load"
 	@echo "make conformance  other people's test suites, on one server and on Galera; CONFORMANCE=--quick for less"
@@ -75,7 +75,9 @@ lab: install
 	@.ci/install-servers
 	@$(BIN)/sqlproxy demo --galera
 
+# Writes docs/benchmarks.md and its picture; wants a machine that does nothing else.
 bench: ext
+	@.ci/install-servers
 	$(BIN)/python -m benchmarks.run $(BENCH)
 
 conformance-deps:

@@ -44,6 +44,16 @@ def memory_per_session(client: Path, start: Callable[[], Target], counts: Sequen
     return {"base_bytes": points[0][1], "bytes_per_session": slope(points[1:])}
 
 
+def memory_with(client: Path, start: Callable[[], Target], count: int) -> float:
+    """Bytes resident with so many idle sessions on a fresh process."""
+    target = start()
+    try:
+        with idle_sessions(client, target, count):
+            return target.rss_bytes()
+    finally:
+        target.stop()
+
+
 def _settle(target: Target) -> None:
     """Until the sessions before are gone: it uses no CPU any more."""
     before = -1.0

@@ -8,8 +8,8 @@ from html import escape
 from benchmarks.loads import Load
 from benchmarks.report import BASELINE, Row
 
-_COLOURS = {"haproxy": "#8a8f98", "sqlproxy": "#2563eb", "sqlproxy-pure": "#93b4f5"}
-_LEFT, _TOP, _BAR, _GAP, _WIDTH, _RIGHT = 330, 56, 11, 12, 420, 70
+_COLOURS = {"haproxy": "#8a8f98", "sqlproxy": "#2563eb", "sqlproxy-2": "#0f766e", "sqlproxy-pure": "#93b4f5"}
+_LEFT, _TOP, _BAR, _GAP, _WIDTH, _RIGHT = 430, 56, 11, 12, 420, 70
 
 
 def draw(tables: Sequence[tuple[Load, list[Row]]]) -> str:
@@ -44,8 +44,8 @@ def _bar(row: Row, y: int, scale: float) -> str:
 def _page(parts: Sequence[str], height: int) -> str:
     width = _LEFT + _WIDTH + _RIGHT
     legend = "".join(
-        f'<rect x="{_LEFT + 130 * place}" y="30" width="10" height="10" fill="{colour}"/>'
-        f'<text x="{_LEFT + 130 * place + 15}" y="39">{name}</text>'
+        f'<rect x="{_LEFT + 110 * place}" y="30" width="10" height="10" fill="{colour}"/>'
+        f'<text x="{_LEFT + 110 * place + 15}" y="39">{name}</text>'
         for place, (name, colour) in enumerate(_COLOURS.items())
     )
     title = f"CPU cost, {BASELINE} = 1 (median and middle half of the rounds; shorter is better)"

@@ -2,7 +2,7 @@
 
 python -m benchmarks.profile [--seconds N] [--load text|binary|connect] [--output FILE.svg]
 
-Records with py-spy, which is installed into the environment at hand if need be, compiled modules included.
+Records with py-spy (of the extra ``dev``), native frames of the compiled core included.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.profile", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--load", choices=tuple(_STATEMENTS), default="text")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "report" / "profile.svg", metavar="FILE")
+    parser.add_argument("--output", type=Path, default=Path("build/profile.svg"), metavar="FILE")
     arguments = parser.parse_args()
     recorder = find_recorder()
     directory = Path(tempfile.mkdtemp(prefix="sqlproxy-profile-"))
@@ -38,13 +38,10 @@ def main() -> None:
 
 
 def find_recorder() -> Path:
-    """py-spy, installed if need be. Raises SystemExit when it cannot be had."""
+    """Where py-spy is. Raises SystemExit when it is not."""
     path = Path(sys.executable).parent / "py-spy"
     if not path.exists():
-        print("installing py-spy …", flush=True)
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "py-spy"]
-        if subprocess.run(install, check=False).returncode or not path.exists():
-            raise SystemExit("py-spy cannot be installed; is there a network?")
+        raise SystemExit("py-spy is missing: make dev")
     return path
 
 

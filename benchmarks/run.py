@@ -1,6 +1,8 @@
-"""``make bench``: direct, HAProxy and sqlproxy (compiled and pure) side by side in one run; see report/report.md.
+"""``make bench``: direct, HAProxy and sqlproxy (compiled, two workers, pure) side by side in one run.
 
 python -m benchmarks.run [--quick] [--only NAME…] [--output DIRECTORY]
+
+Writes docs/benchmarks.md, docs/benchmarks.json and docs/images/benchmark.svg; a part of it (``--only``) goes to build/.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import os
 import platform
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -19,15 +22,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import extras, loads, plot, report, targets
-from benchmarks.loads import Load, Sample, Sysbench
+from benchmarks import bars, extras, loads, plot, report, targets
+from benchmarks.loads import SOURCES, Load, Sample, Sysbench
 from benchmarks.targets import Target
 from sqlproxy.lab.install import remove_directory
 from sqlproxy.lab.single import SingleServer
 from sqlproxy.wire import response
+
+ROOT = Path(__file__).parents[1]
+CONNECTIONS = (1, 8, 64, 256)
+IDLE = (100, 500, 1000)
+CROWD = 10_000
+SYSBENCH = (("oltp_point_select", 64), ("oltp_read_only", 16), ("oltp_read_write", 16))
+_FILES = 300  # that a proxy has open besides its sessions
 
 
 @dataclass(frozen=True)
@@ -36,30 +47,19 @@ class Plan:
 
     rounds: int
     seconds: float
-    connections: tuple[int, ...]
     bench_rounds: int
     bench_seconds: float
-    sysbench: tuple[tuple[str, int], ...]
-    idle: tuple[int, ...]
 
 
-FULL = Plan(
-    rounds=5,
-    seconds=0.8,
-    connections=(1, 8, 64, 256),
-    bench_rounds=3,
-    bench_seconds=2,
-    sysbench=(("oltp_point_select", 64), ("oltp_read_only", 16), ("oltp_read_write", 16)),
-    idle=(100, 500, 1000),
-)
-QUICK = Plan(3, 0.4, (8, 64), 1, 2, (("oltp_read_write", 16),), (100, 500))
+FULL = Plan(7, 1.0, 4, 3)
+QUICK = Plan(3, 0.4, 2, 2)
 
 
 def main() -> None:
     """Parse, measure, write."""
     arguments = parse(sys.argv[1:])
     check_machine()
-    busy = os.getloadavg()[0]
+    about = describe(arguments)
     plan = QUICK if arguments.quick else FULL
     directory = Path(tempfile.mkdtemp(prefix="sqlproxy-bench-"))
     directory.chmod(0o755)
@@ -68,14 +68,15 @@ def main() -> None:
         tables, extra = measure(plan, directory, arguments.only)
     finally:
         remove_directory(directory)
-    write(arguments.output, plan, busy, tables, extra)
+    output = arguments.output or (ROOT / "build" / "bench" if arguments.only else ROOT / "docs")
+    write(output, {**about, "rounds": plan.rounds, "sysbench_rounds": plan.bench_rounds}, tables, extra)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.run", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer loads and rounds: about a minute and a half")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: below twelve minutes")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="only loads whose names begin so")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "report", metavar="DIRECTORY")
+    parser.add_argument("--output", type=Path, default=None, metavar="DIRECTORY")
     return parser.parse_args(arguments)
 
 
@@ -87,6 +88,41 @@ def check_machine() -> None:
         raise SystemExit("the compiled core is missing: make ext")
     os.sched_setaffinity(0, set(range(1, os.cpu_count() or 1)))
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+
+
+def describe(arguments: argparse.Namespace) -> dict[str, Any]:
+    """When, where and with what; the load average ought to be near 0."""
+    return {
+        "command": f"make bench{' BENCH=--quick' if arguments.quick else ''}",
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": f"{os.cpu_count()} cores ({processor()}), Linux {platform.release()}",
+        "load_before": os.getloadavg()[0],
+        "versions": versions(),
+    }
+
+
+def processor() -> str:
+    """The name in /proc/cpuinfo."""
+    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Of everything that matters to a figure."""
+    commands = {
+        "HAProxy": [targets.program("haproxy", "haproxy"), "-v"],
+        "MariaDB": [targets.program("mariadbd", "mariadb-server"), "--version"],
+        "sysbench": [targets.program("sysbench", "sysbench"), "--version"],
+    }
+    found = {name: version_in(subprocess.check_output(command, text=True)) for name, command in commands.items()}
+    python = {"Python": platform.python_version(), "uvloop": version("uvloop"), "Cython": version("cython")}
+    return {"sqlproxy": version("sqlproxy"), **found, **python}
+
+
+def version_in(text: str) -> str:
+    """The first version number in what a program says of itself."""
+    found = re.search(r"\d+\.\d+\.[0-9.]*\d", text)
+    return found[0] if found else "?"
 
 
 Tables = list[tuple[Load, list[report.Row]]]
@@ -101,21 +137,27 @@ def measure(plan: Plan, directory: Path, only: Sequence[str]) -> tuple[Tables, d
     tables: Tables = []
     with stub_servers(directory) as ports:
         with running(directory, ports) as found:
-            tables += compare(
-                wanted(loads.point_selects(directory, plan.connections)), found, plan.rounds, plan.seconds
-            )
+            tables += compare(wanted(loads.point_selects(directory, CONNECTIONS)), found, plan.rounds, plan.seconds)
             tables += compare(wanted(loads.other_loads(directory)), found, plan.rounds, plan.seconds)
             extra = {"system_calls": {} if only else count_calls(directory, found)}
-        extra["memory"] = {} if only else idle_memory(plan, directory, ports)
-    if benches := wanted(sysbench_loads(plan, directory)):
+        extra["memory"] = {} if only else idle_memory(directory, ports)
+        extra["crowd"] = {} if only else crowd(directory, ports)
+    if benches := wanted(sysbench_loads(directory)):
         with real_server(directory) as (ports, tls), running(directory, ports, tls) as found:
             tables += compare(benches, found, plan.bench_rounds, plan.bench_seconds)
     return tables, extra
 
 
-def sysbench_loads(plan: Plan, directory: Path) -> list[Load]:
-    plain: list[Load] = [Sysbench(test, threads) for test, threads in plan.sysbench]
-    return [*plain, Sysbench("oltp_point_select", 16, tls=directory / "mariadb" / "tls")]
+def sysbench_loads(directory: Path) -> list[Load]:
+    """On a real server: with and without TLS, and connections that ask one thing."""
+    tls = directory / "mariadb" / "tls"
+    connect = str(SOURCES / "connect.lua")
+    return [
+        *(Sysbench(test, threads) for test, threads in SYSBENCH),
+        Sysbench("oltp_point_select", 16, tls=tls),
+        Sysbench(connect, 8, title="connect, query, quit"),
+        Sysbench(connect, 8, title="connect, query, quit", tls=tls),
+    ]
 
 
 def compare(chosen: Sequence[Load], found: Sequence[Target], rounds: int, seconds: float) -> Tables:
@@ -146,13 +188,28 @@ def count_calls(directory: Path, found: Sequence[Target]) -> dict[str, Any]:
     }
 
 
-def idle_memory(plan: Plan, directory: Path, ports: Sequence[int]) -> dict[str, dict[str, float]]:
+def idle_memory(directory: Path, ports: Sequence[int]) -> dict[str, dict[str, float]]:
+    """Of one process of each kind."""
     starts: dict[str, Callable[[], Target]] = {
         "haproxy": partial(targets.haproxy, directory, ports),
         "sqlproxy": partial(targets.sqlproxy, "sqlproxy", directory, ports),
         "sqlproxy-pure": partial(targets.sqlproxy, "sqlproxy-pure", directory, ports, pure=True),
     }
-    return {name: extras.memory_per_session(directory / "client", start, plan.idle) for name, start in starts.items()}
+    return {name: extras.memory_per_session(directory / "client", start, IDLE) for name, start in starts.items()}
+
+
+def crowd(directory: Path, ports: Sequence[int]) -> dict[str, Any]:
+    """What very many idle sessions, or as many as may be open, take in one process."""
+    count = min(CROWD, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _FILES) // 2)
+    starts = {
+        "haproxy": partial(targets.haproxy, directory, ports),
+        "sqlproxy": partial(targets.sqlproxy, "sqlproxy", directory, ports),
+    }
+    client = directory / "client"
+    return {
+        "sessions": count,
+        "bytes": {name: extras.memory_with(client, start, count) for name, start in starts.items()},
+    }
 
 
 @contextmanager
@@ -192,20 +249,18 @@ def real_server(directory: Path) -> Iterator[tuple[list[int], Path]]:
         server.down(purge=True)
 
 
-def write(directory: Path, plan: Plan, busy: float, tables: Tables, extra: dict[str, Any]) -> None:
-    """report.json, report.md and cost.svg; ``busy``: the load average before, which ought to be near 0."""
-    about = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-        "machine": f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}",
-        "load_before": busy,
-        "rounds": plan.rounds,
-        "sysbench_rounds": plan.bench_rounds,
-    }
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "report.json").write_text(json.dumps(report.as_json(about, tables, extra), indent=1) + "\n")
-    (directory / "report.md").write_text(report.as_markdown(about, tables, extra))
-    (directory / "cost.svg").write_text(plot.draw(tables))
-    print(f"written: {directory / 'report.md'}")
+def write(directory: Path, about: dict[str, Any], tables: Tables, extra: dict[str, Any]) -> None:
+    """benchmarks.md, benchmarks.json and images/benchmark.svg."""
+    (directory / "images").mkdir(parents=True, exist_ok=True)
+    found = bars.bars(tables, extra)
+    (directory / "benchmarks.json").write_text(
+        json.dumps(report.as_json(about, found, tables, extra), indent=1, ensure_ascii=False) + "\n"
+    )
+    (directory / "benchmarks.md").write_text(report.as_markdown(about, found, tables, extra))
+    (directory / "images" / "benchmark.svg").write_text(plot.draw(tables))
+    for bar in found:
+        print(f"{'met    ' if bar.met else 'NOT MET'} {bar.what}: {bar.value:.2f} {bar.unit}", flush=True)
+    print(f"written: {directory / 'benchmarks.md'}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -95,8 +96,9 @@ def haproxy(directory: Path, server_ports: Sequence[int]) -> Target:
     port = free_port()
     servers = "\n".join(f"  server s{number} 127.0.0.1:{p}" for number, p in enumerate(server_ports))
     path = directory / f"haproxy-{port}.cfg"
+    most = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200) // 2
     path.write_text(
-        "global\n  nbthread 1\n  maxconn 8000\n"
+        f"global\n  nbthread 1\n  maxconn {most}\n"
         "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n"
         f"listen app\n  bind 127.0.0.1:{port}\n  balance roundrobin\n{servers}\n"
     )
@@ -105,7 +107,13 @@ def haproxy(directory: Path, server_ports: Sequence[int]) -> Target:
 
 
 def sqlproxy(
-    name: str, directory: Path, server_ports: Sequence[int], *, pure: bool = False, tls: Path | None = None
+    name: str,
+    directory: Path,
+    server_ports: Sequence[int],
+    *,
+    workers: int = 0,
+    pure: bool = False,
+    tls: Path | None = None,
 ) -> Target:
     """This project: a statement router over servers that somebody else manages; ``tls`` holds cert.pem and key.pem."""
     port = free_port()
@@ -115,7 +123,7 @@ def sqlproxy(
     certificate = f'tls = {{ cert = "{tls}/cert.pem", key = "{tls}/key.pem" }}\n' if tls else ""
     path = directory / f"{name}-{port}.toml"
     path.write_text(
-        f'{servers}\n[monitor]\ntopology = "static"\nuser = "monitor"\npassword = "monitor"\n'
+        f'workers = {workers}\n{servers}\n[monitor]\ntopology = "static"\nuser = "monitor"\npassword = "monitor"\n'
         '[accounts]\nsource = "static"\n[[accounts.users]]\nname = "app"\npassword = "app"\n'
         f'[[services]]\nname = "app"\nlisten = "127.0.0.1:{port}"\n{certificate}'
         '[admin]\nlisten = ""\n[log]\nlevel = "warning"\n'
@@ -130,6 +138,7 @@ def starts(directory: Path, server_ports: Sequence[int], tls: Path | None = None
         partial(direct, server_ports),
         partial(haproxy, directory, server_ports),
         partial(sqlproxy, "sqlproxy", directory, server_ports, tls=tls),
+        partial(sqlproxy, "sqlproxy-2", directory, server_ports, workers=2, tls=tls),
         partial(sqlproxy, "sqlproxy-pure", directory, server_ports, pure=True, tls=tls),
     ]
 
