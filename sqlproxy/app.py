@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sqlproxy import inherited
+from sqlproxy.allow_files import Keeper
 from sqlproxy.config import ServiceConfig, Settings
 from sqlproxy.engine import Engine
 from sqlproxy.pace import Pace
+from sqlproxy.routing.allow_list import Entry, Unlisted
 from sqlproxy.routing.base import Load, RouteContext
 from sqlproxy.routing.explain import explained
 from sqlproxy.routing.hints import HintStack
@@ -36,6 +38,7 @@ class App(Steered):
         super().__init__(settings, path)
         registry = Registry(inherited.first_slot())
         self.engine = Engine(settings, self.publisher, self.monitor.probe_now, self.monitor.suspect, registry)
+        self.keeper = Keeper(settings, self.engine.take_learned)
         self._make_ports(self)
 
     @property
@@ -51,6 +54,7 @@ class App(Steered):
             await self.monitor.start()
             await self.monitor.first_snapshot(FIRST_SNAPSHOT)
             await self.engine.start()
+            self.keeper.start()
         except BaseException:
             await self.stop()
             raise
@@ -66,11 +70,13 @@ class App(Steered):
         """Another process has taken over: serve the sessions there are until they end, at most so long."""
         await self._close_ports()
         await self.engine.retire(seconds)
+        await self.keeper.stop()
 
     async def stop(self) -> None:
         """Accept no more, let what runs end, then stop everything."""
         await self._leave_file()
         await self.engine.stop()
+        await self.keeper.stop()
         await self._close_ports()
         await self.monitor.stop()
 
@@ -95,10 +101,12 @@ class App(Steered):
 
     async def prepare(self, settings: Settings) -> None:
         """See ``reloading.Proxy``."""
+        self._listed = self.keeper.read(settings)
         self.engine.prepare(settings)
 
     async def commit(self) -> None:
         """See ``reloading.Proxy``."""
+        self.keeper.use(self.settings, self._listed)
         await self.engine.commit()
         self._configure_ports(self.settings.admin)
 
@@ -117,6 +125,15 @@ class App(Steered):
     def rule_counters(self) -> dict[str, dict[str, int]]:
         """What every rule did so far, by name."""
         return self.engine.rule_counters()
+
+    async def unlisted(self) -> list[Unlisted]:
+        """What was run and is not on the allow list of its service."""
+        return self.engine.unlisted()
+
+    async def allow(self, service: str, entries: Sequence[Entry]) -> None:
+        """Have a service's allow list have these too. Raises SqlproxyError when its file cannot be written."""
+        await self.keeper.add(service, entries)
+        self.engine.allow({service: entries})
 
     def accounts(self) -> list[dict[str, object]]:
         """Who may log in; never how."""

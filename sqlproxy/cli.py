@@ -330,6 +330,30 @@ def kill(
 
 
 @app.command()
+def allow(
+    digest: Annotated[
+        str, typer.Argument(help="The digest of a statement that was not on the list; without one they are listed.")
+    ] = "",
+    statement: Annotated[str, typer.Option("--statement", help="The text of a statement instead.")] = "",
+    service: Annotated[str, typer.Option("--service", help="Whose list; needed where several have one.")] = "",
+    user: Annotated[str, typer.Option("--user", help="Who may run it, * for everybody; else those who ran it.")] = "",
+    admin: Admin = DEFAULT_URL,
+    token: Token = "",
+    as_json: AsJson = False,
+) -> None:
+    """Put a statement on a service's allow list, or list what was run and is not on it."""
+    client = AdminClient(admin, token)
+    if not digest and not statement:
+        query = {"service": service} if service else {}
+        rows = [row for row in _rows(client.get("/v1/allow_list", **query)) if row.get("state") != "allowed"]
+        _show(rows, ("service", "state", "digest", "user", "count", "statement"), as_json)
+        return
+    wanted = {"digest": digest, "statement": statement, "service": service, "user": user}
+    answer = _mapping(client.post("/v1/allow_list", {key: value for key, value in wanted.items() if value}))
+    _show(_rows(answer.get("allowed")), ("service", "digest", "user", "statement"), as_json)
+
+
+@app.command()
 def reload(admin: Admin = DEFAULT_URL, token: Token = "") -> None:
     """Let the proxy read its configuration file again."""
     changes = _list(_mapping(AdminClient(admin, token).post("/v1/reload", {})).get("changes"))

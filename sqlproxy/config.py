@@ -7,21 +7,15 @@ of the first ``[[servers]]``; secrets also by ``password_file``.
 
 from __future__ import annotations
 
-import ipaddress
-import json
 import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
@@ -29,15 +23,16 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from sqlproxy.config_fields import AddressField, Compression, Duration, Network, Period, Section, Size, as_list
+from sqlproxy.config_rules import AllowListConfig as AllowListConfig
+from sqlproxy.config_rules import RuleConfig as RuleConfig
+from sqlproxy.config_sources import EnvironmentOverFile
 from sqlproxy.errors import ConfigError
 from sqlproxy.origins import DELIMITER, PREFIX, key_of, origins, variable_of
-from sqlproxy.patterns import Pattern
 from sqlproxy.toml_lines import Location, line_of
 from sqlproxy.topology.model import Address, Server, ServerTLS
-from sqlproxy.units import parse_address, parse_duration, parse_size
 
 COMMIT_TOKENS = "sqlproxy.commit_token"  # the table in the servers that exactly_once needs
 COMMAND_LINE = "the command line"  # where a value came from
@@ -53,64 +48,7 @@ _REASONS = {
 }
 
 
-def _as_list(value: object) -> object:
-    """One value stands for a list of one; the environment can give a list as JSON."""
-    if isinstance(value, str) and value.startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return [value]  # an IPv6 address begins like a list
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _known_network(value: str) -> str:
-    if value not in ("*", "localhost"):
-        ipaddress.ip_network(value)
-    return value
-
-
-def _installed(name: str) -> str:
-    if name == "zstd" and find_spec("zstandard") is None:
-        raise ValueError('zstd needs the library zstandard: pip install "sqlproxy[zstd]"')
-    return name
-
-
-Duration = Annotated[float, BeforeValidator(lambda v: v if isinstance(v, float) else parse_duration(v))]
-Period = Annotated[Duration, Field(gt=0)]
-Size = Annotated[int, BeforeValidator(parse_size)]
-AddressField = Annotated[Address, BeforeValidator(parse_address)]
-Network = Annotated[str, AfterValidator(_known_network)]
-Compression = Annotated[Literal["zlib", "zstd"], AfterValidator(_installed)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, validate_default=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _secrets_from_files(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        data = dict(data)
-        for key in [k for k in data if k.endswith("_file") and k.removesuffix("_file") in cls.model_fields]:
-            name, path = key.removesuffix("_file"), data.pop(key)
-            if name in data:
-                raise ValueError(f"{name} and {key} are both given")
-            data[name] = _secret_from(key, path)
-        return data
-
-
-def _secret_from(key: str, path: object) -> str:
-    """A secret is the file's text without the line end that editors leave."""
-    try:
-        return Path(str(path)).read_text().rstrip("\r\n")
-    except OSError as error:
-        raise ValueError(f"{key}: cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{key}: {path} is not text") from None
-
-
-class ServerTLSConfig(_Section):
+class ServerTLSConfig(Section):
     """TLS towards one server."""
 
     mode: Literal["disabled", "preferred", "required", "verify_ca", "verify_identity"] = "preferred"
@@ -119,7 +57,7 @@ class ServerTLSConfig(_Section):
     key: str = ""
 
 
-class ServerConfig(_Section):
+class ServerConfig(Section):
     """``[[servers]]``: a server the proxy may use."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -140,7 +78,7 @@ class ServerConfig(_Section):
         return Server(**data, tls=ServerTLS(**self.tls.model_dump()))
 
 
-class MonitorConfig(_Section):
+class MonitorConfig(Section):
     """``[monitor]``: how the servers are watched."""
 
     topology: Literal["galera", "static"] = "galera"
@@ -159,16 +97,16 @@ class MonitorConfig(_Section):
         return self
 
 
-class AccountConfig(_Section):
+class AccountConfig(Section):
     """``[[accounts.users]]``: a static account, or the password of one the servers' tables keep secret."""
 
     name: str
     password: SecretStr | None = None
     password_hash: SecretStr | None = None  # '*HEX' of mysql_native_password
-    hosts: Annotated[list[str], BeforeValidator(_as_list)] = ["%"]
+    hosts: Annotated[list[str], BeforeValidator(as_list)] = ["%"]
 
 
-class AccountsConfig(_Section):
+class AccountsConfig(Section):
     """``[accounts]``: who may log in."""
 
     source: Literal["servers", "static"] = "servers"
@@ -180,7 +118,7 @@ class AccountsConfig(_Section):
     users: list[AccountConfig] = []
 
 
-class ServiceTLSConfig(_Section):
+class ServiceTLSConfig(Section):
     """TLS towards clients; without cert and key a self-signed certificate is made at start."""
 
     mode: Literal["disabled", "preferred", "required"] = "preferred"
@@ -189,11 +127,11 @@ class ServiceTLSConfig(_Section):
     ca: str = ""
 
 
-class ServiceConfig(_Section):
+class ServiceConfig(Section):
     """``[[services]]``: a port and how its statements are routed."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    listen: Annotated[list[AddressField], BeforeValidator(_as_list)]
+    listen: Annotated[list[AddressField], BeforeValidator(as_list)]
     router: Literal["readwritesplit", "readconn"] = "readwritesplit"
     role: Literal["primary", "replica", "any"] = "primary"  # readconn only
     servers: list[str] = []  # names; empty: all
@@ -214,52 +152,19 @@ class ServiceConfig(_Section):
     max_connections: int = Field(default=0, ge=0)
     max_allowed_packet: Size = 64 << 20
     max_session_history: int = Field(default=50, ge=1)
-    compression: Annotated[list[Compression], BeforeValidator(_as_list)] = ["zlib"]  # offered to clients
+    compression: Annotated[list[Compression], BeforeValidator(as_list)] = ["zlib"]  # offered to clients
     max_digests: int = Field(default=2000, ge=0)  # rows of statement statistics a process keeps; 0: none
     slow_after: Duration = 0.0  # statements that take longer are logged; 0: none
     slow_log: str = ""  # where to, instead of the log
     slow_log_text: bool = False  # with their text, literals and all
     error_log: bool = False  # errors that servers answer are logged too
     read_only: bool = False  # refuses writes
-    proxy_protocol_networks: Annotated[list[Network], BeforeValidator(_as_list)] = []  # whose headers are believed
+    proxy_protocol_networks: Annotated[list[Network], BeforeValidator(as_list)] = []  # whose headers are believed
     tls: ServiceTLSConfig = ServiceTLSConfig()
+    allow_list: AllowListConfig = AllowListConfig()
 
 
-class RuleConfig(_Section):
-    """``[[rules]]``: what happens to statements that match all of what is given; see ``routing.rules``."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    service: Annotated[list[str], BeforeValidator(_as_list)] = []
-    user: Annotated[list[str], BeforeValidator(_as_list)] = []
-    database: Annotated[list[str], BeforeValidator(_as_list)] = []
-    client: Annotated[list[Network], BeforeValidator(_as_list)] = []
-    digest: Annotated[list[Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{16}$")]], BeforeValidator(_as_list)] = []
-    pattern: str = ""
-    match: Literal["digest", "statement"] = "digest"  # what the pattern is looked for in
-    route: Annotated[str, Field(pattern=r"^(|primary|replica|server=.+|zone=.+)$")] = ""
-    reject: str = ""
-    rewrite: str | None = None
-    timeout: Duration = 0.0
-    max_rows: int = Field(default=0, ge=0)
-    max_concurrent: int = Field(default=0, ge=0)
-    mirror: str = ""
-    cache: Duration = 0.0
-    dry_run: bool = False
-    stop: bool = True
-
-    @model_validator(mode="after")
-    def _can_be_done(self) -> RuleConfig:
-        if ":" in self.mirror:
-            parse_address(self.mirror)
-        pattern = Pattern(self.pattern)
-        if self.rewrite is not None:
-            if not self.pattern or self.match != "statement":
-                raise ValueError('rewrite: needs a pattern and match = "statement"')
-            pattern.check_replacement(self.rewrite)
-        return self
-
-
-class AdminConfig(_Section):
+class AdminConfig(Section):
     """``[admin]``: dashboard, REST, metrics, health."""
 
     listen: AddressField | None = Address(host="127.0.0.1", port=8989)
@@ -284,51 +189,11 @@ class AdminConfig(_Section):
         return self
 
 
-class LogConfig(_Section):
+class LogConfig(Section):
     """``[log]``: one event a line."""
 
     format: Literal["human", "json"] = "human"
     level: Literal["debug", "info", "warning", "error"] = "info"
-
-
-class _EnvironmentOverFile(PydanticBaseSettingsSource):
-    """The file with what the environment says instead, list items by number."""
-
-    def __init__(
-        self, settings_cls: type[BaseSettings], file: PydanticBaseSettingsSource, env: PydanticBaseSettingsSource
-    ) -> None:
-        super().__init__(settings_cls)
-        self._file, self._env = file, env
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return self._env.get_field_value(field, field_name)
-
-    def __call__(self) -> dict[str, Any]:
-        merged: dict[str, Any] = _merge(self._file(), self._env())
-        return merged
-
-
-def _merge(base: Any, over: Any) -> Any:
-    if not isinstance(over, dict):
-        return over
-    if over and all(str(key).isdecimal() for key in over):
-        return _merge_list(base if isinstance(base, list) else [], over)
-    merged = dict(base) if isinstance(base, dict) else {}
-    for key, value in over.items():
-        merged.pop(key.removesuffix("_file") if key.endswith("_file") else f"{key}_file", None)
-        merged[key] = _merge(merged.get(key), value)
-    return merged
-
-
-def _merge_list(base: list[Any], over: Mapping[str, Any]) -> list[Any]:
-    """Items replaced by number; the next number adds one. Numbers beyond add in their order."""
-    merged = list(base)
-    for number, value in sorted((int(key), value) for key, value in over.items()):
-        if number < len(merged):
-            merged[number] = _merge(merged[number], value)
-        else:
-            merged.append(_merge(None, value))
-    return merged
 
 
 class Settings(BaseSettings):
@@ -380,7 +245,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (_EnvironmentOverFile(settings_cls, init_settings, env_settings),)
+        return (EnvironmentOverFile(settings_cls, init_settings, env_settings),)
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -13,12 +13,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlproxy import tls
+from sqlproxy import allow_files, tls
 from sqlproxy.accounts.registry import AccountRegistry
 from sqlproxy.accounts.throttle import Throttle
 from sqlproxy.config import ServiceConfig, Settings
 from sqlproxy.listener import Listener, open_all
 from sqlproxy.pace import Pace
+from sqlproxy.routing.allow_list import AllowList, Entry, Unlisted
 from sqlproxy.routing.rules import RuleBook
 from sqlproxy.session.answers import Answers
 from sqlproxy.session.connect import forget_tls_files
@@ -43,6 +44,7 @@ class Prepared:
     settings: Settings
     contexts: Mapping[str, ssl.SSLContext | None]
     sockets: Sockets
+    allow_lists: Mapping[str, AllowList]
 
 
 def servers_of(config: ServiceConfig, servers: Sequence[Server]) -> list[Server]:
@@ -70,6 +72,15 @@ def _addresses(settings: Settings, which: Callable[[str, Address], bool]) -> dic
 
 
 _LOOK_EVERY = 0.1  # seconds between two looks whether sessions have ended
+
+
+def _allow_lists(settings: Settings) -> dict[str, AllowList]:
+    """The allow lists that settings ask for, by service. Raises SqlproxyError when a file cannot be used."""
+    return {
+        config.name: AllowList(config.name, config.allow_list, allow_files.entries_for(config.name, config.allow_list))
+        for config in settings.services
+        if config.allow_list.mode != "off"
+    }
 
 
 class Engine:
@@ -109,7 +120,7 @@ class Engine:
         self.accounts.on_change = self._accounts_changed
         self._listeners = {service.name: Listener(service) for service in self.services}
         self._book = RuleBook(())
-        self._govern()
+        self._govern(_allow_lists(settings))
 
     def _service(self, config: ServiceConfig, context: ssl.SSLContext | None) -> Service:
         return Service(
@@ -207,7 +218,7 @@ class Engine:
         made_at_start = [service for service in self.services if tls.is_self_signed(service.config.tls)]
         contexts = tls.contexts(settings, kept={service.name: service.tls for service in made_at_start})
         opened: dict[str, list[tuple[Address, socket.socket]]] = {}
-        self._prepared = Prepared(settings, contexts, opened)
+        self._prepared = Prepared(settings, contexts, opened, _allow_lists(settings))
         for name, addresses in new_addresses(self.settings, settings).items():
             opened[name] = open_all(name, addresses) if sockets is None else list(sockets[name])
 
@@ -240,7 +251,7 @@ class Engine:
             else self._service(config, prepared.contexts[config.name])
             for config in settings.services
         ]
-        self._govern()
+        self._govern(prepared.allow_lists)
         moved = self._hand_over(before)
         for service in running.values():
             self._retire(service)
@@ -257,15 +268,38 @@ class Engine:
             for name, addresses in moved_addresses(before, self.settings).items()
         }
 
-    def _govern(self) -> None:
-        """Have all sessions follow the rules there are now; those of the same name go on counting."""
+    def _govern(self, allow_lists: Mapping[str, AllowList]) -> None:
+        """Have all sessions follow the rules and lists there are now; those of the same name go on counting."""
         settings, before = self.settings, self._book
         self._book = RuleBook(settings.rules)
         self._book.take_over(before)
         caches = any(rule.cache for rule in settings.rules)
         for service in self.services:
             answers = Answers(settings.rule_cache_size) if caches else None
-            service.govern(self._book, settings.read_only or service.config.read_only, answers)
+            before_it, allowed = service.allow_list, allow_lists.get(service.name)
+            if before_it is not None and allowed is not None:
+                allowed.take_over(before_it)
+            service.govern(self._book, settings.read_only or service.config.read_only, answers, allowed)
+
+    # -- allow lists
+
+    def take_learned(self) -> dict[str, list[Entry]]:
+        """What allow lists have learned since this was asked, by service."""
+        learned = {name: allowed.take_learned() for name, allowed in self._allow_lists.items()}
+        return {name: entries for name, entries in learned.items() if entries}
+
+    def allow(self, entries: Mapping[str, Sequence[Entry]]) -> None:
+        """Have the allow lists of services have these too."""
+        for name, allowed in self._allow_lists.items():
+            allowed.add(entries.get(name, ()))
+
+    def unlisted(self) -> list[Unlisted]:
+        """What was run and is not on the allow list of its service."""
+        return [row for allowed in self._allow_lists.values() for row in allowed.unlisted()]
+
+    @property
+    def _allow_lists(self) -> dict[str, AllowList]:
+        return {service.name: service.allow_list for service in self.services if service.allow_list is not None}
 
     def rule_counters(self) -> dict[str, dict[str, int]]:
         """What every rule did so far, by name."""

@@ -10,9 +10,11 @@ from pathlib import Path
 from sqlproxy.admin.http import AdminServer
 from sqlproxy.admin.sql import SqlAdmin
 from sqlproxy.admin.view import Runtime
+from sqlproxy.allow_files import Keeper
 from sqlproxy.config import AdminConfig, Settings
 from sqlproxy.monitor.loop import Monitor
 from sqlproxy.reloading import Proxy, Reloading
+from sqlproxy.routing.allow_list import Entry
 from sqlproxy.topology.model import AdminState
 from sqlproxy.topology.publisher import Publisher
 
@@ -37,6 +39,8 @@ class Steered:
         self._started = asyncio.Event()
         self._admin: AdminServer | None = None
         self._sql: SqlAdmin | None = None
+        self.keeper: Keeper  # of the allow lists' files
+        self._listed: dict[str, set[Entry]] = {}  # what they have, as a reload has read them
 
     def _make_ports(self, runtime: Runtime) -> None:
         """The admin ports that the settings ask for, not yet open."""
@@ -76,6 +80,10 @@ class Steered:
             await self._reloading.stop()
 
     # -- what the admin side does
+
+    def allowed(self) -> dict[str, set[Entry]]:
+        """What the allow lists have, by service."""
+        return self.keeper.entries
 
     @property
     def admin_url(self) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlproxy import inherited
+from sqlproxy.allow_files import Keeper, Learned
 from sqlproxy.app import FIRST_SNAPSHOT, explain_route
 from sqlproxy.channel import Channel, ChannelClosed
 from sqlproxy.config import ServiceConfig, Settings
@@ -27,6 +28,7 @@ from sqlproxy.errors import SqlproxyError
 from sqlproxy.fleet import Counters, FleetService, Report, sum_of
 from sqlproxy.listener import open_shared
 from sqlproxy.pace import Pace
+from sqlproxy.routing.allow_list import Entry, Unlisted
 from sqlproxy.session.digests import Figures
 from sqlproxy.session.registry import Victim
 from sqlproxy.steering import Steered
@@ -119,6 +121,7 @@ class WorkerProcess:
                 "evidence": self._supervisor.monitor.probe_now,
                 "suspect": self._supervisor.monitor.suspect,
                 "counters": lambda counters: self._supervisor.counted(self.index, counters),
+                "learned": lambda learned: self._supervisor.learned(self.index, learned),
                 "rules": lambda counters: self._supervisor.rules_counted(self.index, counters),
                 "victim": self._supervisor.victim,
                 "end": self._supervisor.end,
@@ -164,6 +167,7 @@ class WorkerProcess:
         self.ready.set()
 
     def _greet(self) -> None:
+        self._supervisor.keeper.flush()  # the worker reads the files
         publisher = self._supervisor.publisher
         sockets = {
             name: [(address, sock.fileno()) for address, sock in listening] for name, listening in self._sockets.items()
@@ -200,6 +204,8 @@ class Supervisor(Steered):
         self.account_rows: list[dict[str, object]] = []  # as the worker saw them that read them last
         self._confirming: asyncio.Task[None] | None = None
         self._unsubscribe = self.publisher.subscribe(self._tell_snapshot)
+        self._learned: dict[str, list[Entry]] = {}  # by allow lists in workers, for the keeper
+        self.keeper = Keeper(settings, self._take_learned)
         self._make_ports(self)
 
     async def start(self) -> None:
@@ -217,6 +223,7 @@ class Supervisor(Steered):
             for worker in self._workers:
                 worker.start()
             await self._all_ready()
+            self.keeper.start()
         except BaseException:
             await self.stop()
             raise
@@ -243,6 +250,7 @@ class Supervisor(Steered):
         """Another process has taken over: have the workers serve their sessions until they end, at most so long."""
         await self._close_ports()
         await asyncio.gather(*(worker.retire(seconds) for worker in self._workers))
+        await self.keeper.stop()
 
     async def stop(self) -> None:
         """Let the workers' sessions end, then stop everything."""
@@ -250,6 +258,7 @@ class Supervisor(Steered):
         await asyncio.gather(*(worker.stop() for worker in self._workers))
         if self._confirming is not None:
             self._confirming.cancel()
+        await self.keeper.stop()
         await self._close_ports()
         await self.monitor.stop()
         self._unsubscribe()
@@ -265,6 +274,21 @@ class Supervisor(Steered):
     def rules_counted(self, index: int, counters: Counters) -> None:
         """A worker's counters of rules."""
         self._rules[index] = counters
+
+    def learned(self, index: int, learned: Learned) -> None:
+        """What a worker's allow lists have learned: for their files, and for the other workers."""
+        for service, entries in learned.items():
+            self._learned.setdefault(service, []).extend(entries)
+        self._tell_allowed(learned, index)
+
+    def _take_learned(self) -> dict[str, list[Entry]]:
+        learned, self._learned = self._learned, {}
+        return learned
+
+    def _tell_allowed(self, entries: Learned, but: int = -1) -> None:
+        for worker in self._workers:
+            if worker.index != but:
+                worker.channel.tell("allow", entries)
 
     def worker_ended(self, worker: WorkerProcess) -> None:
         """A worker ended by itself: its sessions are lost, nothing else."""
@@ -323,6 +347,16 @@ class Supervisor(Steered):
         """Begin the statement statistics anew."""
         await self._ask_all("clear_digests")
 
+    async def unlisted(self) -> list[Unlisted]:
+        """What was run in any worker and is not on the allow list of its service."""
+        answers = await self._ask_all("unlisted")
+        return [row for answer in answers if isinstance(answer, list) for row in answer]
+
+    async def allow(self, service: str, entries: Sequence[Entry]) -> None:
+        """Have a service's allow list have these too. Raises SqlproxyError when its file cannot be written."""
+        await self.keeper.add(service, entries)
+        self._tell_allowed({service: entries})
+
     async def _rows_of_all(self, name: str) -> list[Any]:
         """What workers give in pickled slices; whoever asks while they are being asked gets the same answer."""
         asking = self._asking.get(name)
@@ -337,6 +371,7 @@ class Supervisor(Steered):
 
     async def prepare(self, settings: Settings) -> None:
         """See ``reloading.Proxy``: open what is new here, and have every worker get ready."""
+        self._listed = self.keeper.read(settings)
         count = len(self._workers)
         opened: Opened = {}
         running = [worker for worker in self._workers if worker.ready.is_set()]
@@ -350,6 +385,7 @@ class Supervisor(Steered):
         if self._prepared is None:
             return
         (settings, opened, prepared), self._prepared = self._prepared, None
+        self.keeper.use(settings, self._listed)
         running = {service.name: service for service in self.services}
         self.services = []
         for config in settings.services:

@@ -22,6 +22,7 @@ from sqlproxy.engine import Engine
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.logs import configure
 from sqlproxy.loops import run_loop
+from sqlproxy.routing.allow_list import Entry
 from sqlproxy.session.registry import Registry, Victim, describe
 from sqlproxy.topology.model import Address, Snapshot
 from sqlproxy.topology.publisher import Publisher
@@ -47,6 +48,8 @@ class Worker:
                 "sessions": lambda: _packed(self._engine.session_slices()),
                 "digests": lambda: _packed(self._engine.digest_slices()),
                 "clear_digests": lambda: self._engine.clear_digests(),
+                "unlisted": lambda: self._engine.unlisted(),
+                "allow": self._allow,
                 "kill": lambda number: self._engine.kill_session(number),
                 "victim": self._victim,
                 "end": lambda number, query_only: self._engine.registry.end(number, query_only),
@@ -139,6 +142,11 @@ class Worker:
         """Read the accounts again; their rows, None when nothing was read."""
         return self._engine.account_rows() if await self._engine.refresh_accounts(reason) is not None else None
 
+    def _allow(self, entries: Mapping[str, Sequence[Entry]]) -> None:
+        """Entries for the allow lists; an engine to come reads them from the files."""
+        if self.engine is not None:
+            self.engine.allow(entries)
+
     def _evidence(self, server: str, why: str) -> None:
         self.channel.tell("evidence", server, why)
 
@@ -170,6 +178,9 @@ class Worker:
     def _tell_counters(self) -> None:
         if self.engine is None:
             return
+        learned = self.engine.take_learned()
+        if learned:
+            self.channel.tell("learned", learned)
         self.channel.tell("rules", self.engine.rule_counters())
         self.channel.tell(
             "counters",

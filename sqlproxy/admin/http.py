@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from sqlproxy.admin import commands, dashboard, digests, view
+from sqlproxy.admin import allowing, commands, dashboard, digests, view
 from sqlproxy.admin.access import Guard
 from sqlproxy.admin.clustercheck import clustercheck
 from sqlproxy.admin.commands import CommandError
@@ -325,6 +325,14 @@ class _Handlers:
 
     async def rules(self, request: web.Request, who: str) -> web.Response:
         return _json(view.rules(self._runtime))
+
+    async def allow_list(self, request: web.Request, who: str) -> web.Response:
+        query, pace = request.query, self._runtime.pace
+        rows = await allowing.rows(self._runtime, query.get("service", ""), query.get("state", ""))
+        return await _json_rows(pace, rows, dict)
+
+    async def allow(self, request: web.Request, who: str) -> web.Response:
+        return _json(await allowing.allow(self._runtime, await _body(request), who))
 
     async def accounts(self, request: web.Request, who: str) -> web.Response:
         return _json(view.accounts(self._runtime))

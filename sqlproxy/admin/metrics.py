@@ -38,6 +38,14 @@ _SERVICE_COUNTERS = {
     "client_errors": ("sqlproxy_service_client_errors", "Protocol errors and login time-outs of clients."),
     "statements": ("sqlproxy_service_statements", "Statements clients sent."),
     "unknown_statements": ("sqlproxy_service_unknown_statements", "Statements not understood, sent to the primary."),
+    "unlisted_refused": (
+        "sqlproxy_service_unlisted_refused",
+        "Statements refused because they are not on the allow list.",
+    ),
+    "unlisted_passed": (
+        "sqlproxy_service_unlisted_passed",
+        "Statements that are not on the allow list and were run, as its mode is detect.",
+    ),
     "reads_retried": ("sqlproxy_service_reads_retried", "Reads run again on another server."),
     "primary_waits": ("sqlproxy_service_primary_waits", "Statements that had to wait for a primary."),
     "outcomes_decided": ("sqlproxy_service_outcomes_decided", "Commits without a reply that a commit token decided."),

@@ -63,6 +63,25 @@ ROUTES = (
     Route("DELETE", "/v1/sessions/{id}", "kill", "close a client session"),
     Route("GET", "/v1/monitor", "monitor", "the newest verdict: number, age, primary, alarms"),
     Route("GET", "/v1/rules", "rules", "the rules in their order, with what each of them did"),
+    Route(
+        "GET",
+        "/v1/allow_list",
+        "allow_list",
+        "what the allow lists of services have, and what was run and is not on them",
+        query={"service": "only this one", "state": "only these: allowed, refused or detected"},
+    ),
+    Route(
+        "POST",
+        "/v1/allow_list",
+        "allow",
+        "put a statement on an allow list",
+        body={
+            "digest": "of a statement that was run and is not on it",
+            "statement": "or a text",
+            "service": "whose list; needed where several have one",
+            "user": "who may run it, * for everybody; by default those who ran it, or everybody for a text",
+        },
+    ),
     Route("GET", "/v1/accounts", "accounts", "who may log in"),
     Route(
         "GET",

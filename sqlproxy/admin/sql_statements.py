@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlproxy import __version__
-from sqlproxy.admin import commands, digests, view
+from sqlproxy.admin import allowing, commands, digests, view
 from sqlproxy.admin.commands import CommandError
 from sqlproxy.admin.sql_tables import DATABASE, TABLES, Query, Result, run, values
 from sqlproxy.admin.view import Runtime
@@ -25,6 +25,7 @@ MAX_TEXT: Final = 64 << 10
 _PLACEHOLDER: Final = 63  # ?
 _COMMENT: Final = re.compile(r"\s*(?:/\*(?!!).*?\*/|--\s[^\n]*\n|#[^\n]*\n)", re.DOTALL)
 _NAME: Final = r"[`'\"]?([\w.-]+)[`'\"]?"
+_USER: Final = r"[`'\"]?([\w.*-]+)[`'\"]?"
 _VARIABLES: Final[dict[str, Value]] = {
     "version": VERSION,
     "version_comment": "sqlproxy admin",
@@ -63,6 +64,7 @@ _SHOWN: Final = {
     "servers": "name, address, role, state, connections, operations, reads, writes, errors, reason",
     "services": "name, router, listen, sessions, statements, waiting, outcomes_unknown, transactions_lost",
     "sessions": "id, service, user, host, database, state, `primary`, replica, statements, pins",
+    "allow_list": "service, state, digest, user, statement, count",
     "digests": "statement, user, server, count, errors, avg_ms, p95_ms, max_ms, total_ms",
 }
 _IGNORED: Final = ("USE", "BEGIN", "START", "COMMIT", "ROLLBACK", "LOCK", "UNLOCK", "FLUSH")
@@ -176,6 +178,14 @@ class Statements:
         await commands.clear_digests(self._runtime, self._who)
         return Done()
 
+    async def allow(self, match: re.Match[str]) -> Answer:
+        """ALLOW digest [FOR user] [IN service]."""
+        wanted = {"digest": match[1], "user": match[2], "service": match[3]}
+        answer = await allowing.allow(self._runtime, wanted, self._who)
+        rows = answer["allowed"]
+        assert isinstance(rows, list)
+        return Result(["service", "user", "statement"], [[r["service"], r["user"], r["statement"]] for r in rows])
+
     async def explain(self, match: re.Match[str]) -> Answer:
         """EXPLAIN ROUTE [IN TRANSACTION] statement."""
         answer = commands.explain(self._runtime, match[2], "true" if match[1] else "")
@@ -253,6 +263,7 @@ _ROWS: Final[dict[str, Callable[[Runtime], Awaitable[Sequence[Mapping[str, Any]]
     "pools": _ready(view.pools),
     "events": _ready(view.events),
     "digests": _digest_rows,
+    "allow_list": allowing.rows,
     "accounts": _ready(view.accounts),
     "monitor": _ready(lambda runtime: [view.monitor(runtime)]),
     "config": _ready(lambda runtime: [{"name": k, "value": v} for k, v in view.config(runtime).items()]),
@@ -334,6 +345,7 @@ _ORDERS: Final[tuple[tuple[re.Pattern[str], Any], ...]] = tuple(
         (rf"SWITCHOVER(?:\s+TO\s+{_NAME})?", Statements.switchover),
         (r"KILL\s+(?:CONNECTION\s+)?(\d+)", Statements.kill),
         (r"RELOAD", Statements.reload),
+        (rf"ALLOW\s+['\"]?([0-9a-f]{{16}})['\"]?(?:\s+FOR\s+{_USER})?(?:\s+IN\s+{_NAME})?", Statements.allow),
         (r"RESET\s+DIGESTS|TRUNCATE\s+(?:TABLE\s+)?digests|DELETE\s+FROM\s+digests", Statements.reset_digests),
         (r"EXPLAIN\s+ROUTE\s+(IN\s+TRANSACTION\s+)?(.+)", Statements.explain),
     )

@@ -31,7 +31,7 @@ _COUNTERS = "connections connections_total connect_errors losses operations read
 _SERVICE = "sessions sessions_total logins_failed client_errors statements unknown_statements reads_retried"
 _SERVICE += " primary_waits outcomes_decided outcomes_unknown transactions_lost transactions_replayed"
 _SERVICE += " replay_mismatches conflicts_retried conflicts_certification conflicts_brute_force conflicts_deadlock"
-_SERVICE += " conflicts_snapshot hints_ignored unexplained_changes"
+_SERVICE += " conflicts_snapshot hints_ignored unexplained_changes unlisted_passed unlisted_refused"
 
 
 def _columns(text: str, kind: str) -> tuple[tuple[str, str], ...]:
@@ -67,6 +67,11 @@ TABLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         *_columns("service digest statement user server", _T),
         *_columns("understood count errors rows bytes", _I),
         *_columns("total_ms min_ms avg_ms p95_ms max_ms", _R),
+        *_columns("first_seen last_seen", _T),
+    ),
+    "allow_list": (
+        *_columns("service state digest user statement", _T),
+        *_columns("count", _I),
         *_columns("first_seen last_seen", _T),
     ),
     "accounts": (*_columns("user host plugin", _T), *_columns("locked", _I), *_columns("tls", _T)),

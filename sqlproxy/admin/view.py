@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from sqlproxy import __version__
 from sqlproxy.config import ServerConfig, Settings
 from sqlproxy.origins import key_of, leaves
 from sqlproxy.pace import Pace
+from sqlproxy.routing.allow_list import Entry, Unlisted
 from sqlproxy.routing.rules import RuleStats, describe
 from sqlproxy.session.digests import Figures
 from sqlproxy.session.stats import ServerStats, ServiceStats
@@ -93,6 +94,15 @@ class Runtime(Protocol):
 
     def rule_counters(self) -> Mapping[str, Mapping[str, int]]:
         """What every rule did so far, by name."""
+
+    def allowed(self) -> Mapping[str, Collection[Entry]]:
+        """What the allow lists have, by service; services without one are left out."""
+
+    async def unlisted(self) -> list[Unlisted]:
+        """What was run in any process and is not on the allow list of its service."""
+
+    async def allow(self, service: str, entries: Sequence[Entry]) -> None:
+        """Have a service's allow list have these too. Raises SqlproxyError when its file cannot be written."""
 
     def accounts(self) -> list[Row]:
         """user, host, plugin, locked, tls."""

@@ -13,6 +13,7 @@ from sqlproxy.routing.hints import Target, asks_to_explain
 from sqlproxy.routing.rules import Verdict
 from sqlproxy.session import conflicts, exactly_once, killing, ruling, statements
 from sqlproxy.session.acquire import LossTold, acquire
+from sqlproxy.session.allowing import check_command, check_statement
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.prepared import statement_id
 from sqlproxy.sql.bits import (
@@ -56,6 +57,7 @@ async def run(session: Session, command: bytes) -> None:
     code = command[HEADER]
     handler = _HANDLERS.get(code)
     try:
+        check_command(session, code)
         if handler is None:
             raise _refusal(code)
         await handler(session, command)
@@ -107,6 +109,7 @@ async def _query(session: Session, command: bytes) -> None:
     if mask & HINT and asks_to_explain(payload, 1, mode):
         _explain(session, mask, payload)
         return
+    check_statement(session, payload)
     if session.rules is not None:
         command = ruling.begin(session, command)
         payload = payload_of(command)
@@ -161,9 +164,12 @@ def _explain(session: Session, mask: int, payload: bytes) -> None:
 
 
 def _rule_prepared(session: Session, command: bytes) -> None:
-    """Raises SqlproxyError when a rule refuses the execution."""
-    statement = session.state.statements.get(statement_id(command)) if session.rules is not None else None
+    """Raises SqlproxyError when a rule or the allow list refuses the execution."""
+    if session.rules is None and session.allow_list is None:
+        return
+    statement = session.state.statements.get(statement_id(command))
     if statement is not None:
+        check_statement(session, statement.payload)
         ruling.begin_prepared(session, statement.payload)
 
 

@@ -15,6 +15,7 @@ from sqlproxy.accounts.registry import AccountRegistry
 from sqlproxy.accounts.throttle import Throttle
 from sqlproxy.config import ServiceConfig
 from sqlproxy.errors import ServerLost
+from sqlproxy.routing.allow_list import AllowList
 from sqlproxy.routing.base import Router
 from sqlproxy.routing.readconn import ReadConn
 from sqlproxy.routing.readwritesplit import ReadWriteSplit
@@ -136,6 +137,7 @@ class Service:
         self.rules: RuleBook | None = None
         self.read_only = False
         self.answers: Answers | None = None
+        self.allow_list: AllowList | None = None
         self.mirrors = Mirrors()
         self.conflicts: dict[str, ConflictCounters] = {}  # by server
         self.snapshot = Snapshot(0, 0.0)
@@ -203,9 +205,11 @@ class Service:
         self.routing = self.make_router()
         self.splitter = self.routing if isinstance(self.routing, ReadWriteSplit) else None  # reads have a short way
 
-    def govern(self, rules: RuleBook | None, read_only: bool, answers: Answers | None) -> None:
+    def govern(
+        self, rules: RuleBook | None, read_only: bool, answers: Answers | None, allow_list: AllowList | None = None
+    ) -> None:
         """Other rules from now on, or none; ``answers`` is where those with ``cache`` keep them."""
-        self.rules, self.read_only, self.answers = rules, read_only, answers
+        self.rules, self.read_only, self.answers, self.allow_list = rules, read_only, answers, allow_list
         for session in [s for s in self.registry.sessions.values() if s.service is self]:
             session.follow_rules()
 

@@ -71,6 +71,8 @@ cdef class Session(Owner):
     cdef public unsigned long long _always_slow
     cdef public unsigned long long _slow
     cdef public object rules
+    cdef public object allow_list
+    cdef public long long cleared
     cdef public object ruling
     cdef public tuple _verdict
     cdef public long long seen_written

@@ -14,6 +14,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from sqlproxy.errors import NoServerAvailable, ProtocolError, ServerProtocolError, SqlproxyError
+from sqlproxy.routing.allow_list import AllowList
 from sqlproxy.routing.causal import needs_sync
 from sqlproxy.routing.hints import Hint, HintStack
 from sqlproxy.routing.rules import Candidates, Verdict
@@ -134,6 +135,8 @@ class Session(Owner):
         self.in_doubt = False  # the command at hand may have been committed: nobody may interrupt it now
         self._attending: Backend | None = None  # where a reply is being collected for the client
         self.rules: Candidates | None = None  # that may concern this session's statements
+        self.allow_list: AllowList | None = None  # of the service
+        self.cleared = -1  # the statement with this number may run
         self.ruling: Ruling | None = None  # of the statement at hand
         self._verdict: tuple[int, Verdict | None] = (-1, None)  # of the statement with this number
         self.seen_written = 0  # of ``state.written``, by the rules' cache, and when
@@ -663,17 +666,25 @@ class Session(Owner):
         """Take the slow path for everything while a block of hints is open or rules may concern the session."""
         self._always_slow = _SLOW | (WRITE if self.exactly_once or self.service.read_only else 0)
         self._always_slow |= TARGETS if self.hints.active else 0
-        self._slow = self._always_slow | (TARGETS if self.rules is not None else 0)
+        self._slow = self._always_slow | (TARGETS if self.rules is not None or self.allow_list is not None else 0)
 
     def follow_rules(self) -> None:
         """Find the rules that may concern this session."""
         book, user = self.service.rules, self.login.credentials.username.decode(errors="replace")
         self.rules = book.candidates(self.service.name, user, self.client.address) if book is not None else None
+        self.allow_list = self.service.allow_list
         self.follow_hints()
 
     def _passes(self, mask: int, data: bytes, start: int) -> bool:
         """Rules may concern the statement ``data[start:]``, but none acts and nothing else is in its way."""
-        return not mask & self._always_slow and self.take_verdict(data, start) is None
+        if mask & self._always_slow:
+            return False
+        allowed = self.allow_list
+        if allowed is not None:
+            if allowed.missing(data, start, self.state.mode, self.user):
+                return False
+            self.cleared = self.statements
+        return self.take_verdict(data, start) is None
 
     def take_verdict(self, data: bytes, start: int) -> Verdict | None:
         """What rules say about the command at hand; asked again they say the same."""

@@ -57,6 +57,7 @@ class StatementLog:
     def __init__(self, config: ServiceConfig) -> None:
         self._slow = Limiter()
         self._errors = Limiter()
+        self.unlisted = Limiter()  # of what the allow list does not have
         self.configure(config)
 
     def configure(self, config: ServiceConfig) -> None:

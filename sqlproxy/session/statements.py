@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlproxy.errors import PacketTooLarge, ServerError, ServerLost, SqlproxyError
 from sqlproxy.session import ruling
 from sqlproxy.session.acquire import acquire, refuse_evidence
+from sqlproxy.session.allowing import check_statement
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.prepared import (
     LAST_PREPARED,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 async def prepare(session: Session, command: bytes) -> None:
     """Prepare where the statement would run now; other backends follow when it first runs there."""
+    check_statement(session, payload_of(command))
     if session.rules is not None:
         command = ruling.begin(session, command)
     payload = payload_of(command)

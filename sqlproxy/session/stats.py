@@ -100,6 +100,8 @@ class ServiceStats:
         "transactions_replayed",
         "unexplained_changes",
         "unknown_statements",
+        "unlisted_passed",
+        "unlisted_refused",
     )
 
     def __init__(self) -> None:
@@ -109,6 +111,8 @@ class ServiceStats:
         self.client_errors = 0  # protocol errors, time-outs at login
         self.statements = 0
         self.unknown_statements = 0  # not understood, so sent to the primary
+        self.unlisted_passed = 0  # statements that the allow list does not have, only counted
+        self.unlisted_refused = 0
         self.reads_retried = 0
         self.primary_waits = 0  # statements that had to wait for a primary
         self.outcomes_decided = 0  # would have been unknown but for their commit token

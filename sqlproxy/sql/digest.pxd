@@ -3,7 +3,7 @@ from sqlproxy.sql.lexer cimport Lexer
 from sqlproxy.sql.words cimport lookup
 
 cdef int BAD, COMMA, DOT, END, LEFT, NUMBER, QUOTED, RIGHT, SEMICOLON, STRING, USERVAR, WORD
-cdef int LIMIT, PLACEHOLDER
+cdef int LIMIT, LONGEST, PLACEHOLDER
 cdef unsigned long long FNV_OFFSET, FNV_PRIME, MASK
 cdef unsigned char IS_RESERVED[1024]
 cdef unsigned char COMPUTES[1024]
@@ -11,6 +11,9 @@ cdef unsigned char COMPUTES[1024]
 
 cdef class Digest(Lexer):
     cdef bytearray out
+    cdef readonly Py_ssize_t limit
+    cdef readonly list breaks
+    cdef readonly bint understood
     cdef readonly Py_ssize_t length
     cdef readonly unsigned long long hash
     cdef int last, last_word, token_last
@@ -19,6 +22,7 @@ cdef class Digest(Lexer):
     cdef bint unary
 
     cdef void open(self) noexcept
+    cpdef keep_whole(self, Py_ssize_t limit)
     @cython.locals(kind=cython.int, ended=cython.bint)
     cpdef void run(self) noexcept
     cpdef bytes text(self)
@@ -51,3 +55,7 @@ cdef class Digest(Lexer):
 cdef bint _is_operator(int kind) noexcept
 cpdef bytes digest(bytes data, Py_ssize_t start=*, int mode=*)
 cpdef unsigned long long digest_hash(bytes data, Py_ssize_t start=*, int mode=*) except? 0
+@cython.locals(shape=Digest, text=bytes, breaks=list)
+cpdef list shapes(bytes data, Py_ssize_t start=*, int mode=*)
+@cython.locals(byte=cython.int, value=cython.ulonglong)
+cpdef unsigned long long hash_of(bytes shape) except? 0

@@ -14,10 +14,12 @@ IS_RESERVED = words.IS_RESERVED
 COMPUTES = words.COMPUTES
 
 LIMIT = 1024  # bytes of text; the hash covers the rest too
+LONGEST = 65536  # bytes of a whole shape
 PLACEHOLDER = 63  # ?
 FNV_OFFSET = 0xCBF29CE484222325
 FNV_PRIME = 0x100000001B3
 MASK = 0xFFFFFFFFFFFFFFFF
+_PROGRAMS = frozenset((b"procedure", b"function", b"trigger", b"event", b"package"))
 
 
 class Digest(Lexer):
@@ -25,6 +27,9 @@ class Digest(Lexer):
 
     def open(self) -> None:
         self.out = bytearray(LIMIT)
+        self.limit = LIMIT
+        self.breaks: list[int] | None = None  # where statements end, if that is asked for
+        self.understood = True
         self.length = 0
         self.hash = FNV_OFFSET
         self.last = END  # kind of the token written last; literals are PLACEHOLDER
@@ -42,6 +47,12 @@ class Digest(Lexer):
         self.token_last = END
         self.unary = False
 
+    def keep_whole(self, limit: int) -> None:
+        """Keep so many bytes of text, and where statements end; before ``run``."""
+        self.out = bytearray(limit)
+        self.limit = limit
+        self.breaks = []
+
     def run(self) -> None:
         """Read the text to its end, or to where it is not understood."""
         ended = False
@@ -52,6 +63,8 @@ class Digest(Lexer):
             else:
                 if ended:
                     self._break()
+                    if self.breaks is not None:
+                        self.breaks.append(self.length)
                     self._put(SEMICOLON)
                     self.last = SEMICOLON
                     ended = False
@@ -59,11 +72,12 @@ class Digest(Lexer):
             self.last_stop = self.pos
             kind = self.advance()
         if kind == BAD:
+            self.understood = False
             self._literal()
 
     def text(self) -> bytes:
-        """The normalised text, at most ``LIMIT`` bytes."""
-        return bytes(self.out[: self.length if self.length < LIMIT else LIMIT])
+        """The normalised text, at most ``LIMIT`` bytes, or what ``keep_whole`` says."""
+        return bytes(self.out[: self.length if self.length < self.limit else self.limit])
 
     def _token(self, kind: int) -> None:
         if kind in (STRING, NUMBER, PLACEHOLDER):
@@ -211,7 +225,7 @@ class Digest(Lexer):
         self._put(0x20)
 
     def _put(self, byte: int) -> None:
-        if self.length < LIMIT:
+        if self.length < self.limit:
             self.out[self.length] = byte
         self.length += 1
         self.hash = ((self.hash ^ byte) * FNV_PRIME) & MASK
@@ -234,3 +248,49 @@ def digest_hash(data: bytes, start: int = 0, mode: int = 0) -> int:
     shape = Digest(data, start, mode)
     shape.run()
     return shape.hash
+
+
+def shapes(data: bytes, start: int = 0, mode: int = 0) -> list[bytes] | None:
+    """The whole shape of each statement in ``data[start:]``; a stored program is one, whatever its body holds.
+
+    None when the text is not understood, when servers may read it differently, or when it is too long (``LONGEST``).
+    """
+    shape = Digest(data, start, mode)
+    shape.keep_whole(min(LONGEST, 2 * (len(data) - start) + 16))
+    shape.run()
+    if not shape.understood or shape.mixed or shape.length > shape.limit:
+        return None
+    text = shape.text()
+    breaks = shape.breaks
+    if not breaks:
+        return [text] if text else []
+    return _parts(text, breaks)
+
+
+def _parts(text: bytes, breaks: list[int]) -> list[bytes]:
+    parts = []
+    begin = 0
+    for end in breaks:
+        part = text[begin:end].removeprefix(b" ")
+        if _is_program(part):
+            break
+        parts.append(part)
+        begin = end + 1
+    parts.append(text[begin:].removeprefix(b" "))
+    return parts
+
+
+def _is_program(shape: bytes) -> bool:
+    """Whether a shape begins a stored program, which goes on behind semicolons."""
+    first, *others = shape.lower().partition(b"(")[0].split() or [b""]
+    if first == b"begin":
+        return bool(others) and others[0] != b"work"
+    return first == b"create" and any(word in _PROGRAMS for word in others)
+
+
+def hash_of(shape: bytes) -> int:
+    """The hash of a whole shape, as ``digest_hash`` makes it of the statement."""
+    value = FNV_OFFSET
+    for byte in shape:
+        value = ((value ^ byte) * FNV_PRIME) & MASK
+    return value

@@ -25,6 +25,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "### `[[accounts.users]]`": config.AccountConfig,
     "## `[[services]]`": config.ServiceConfig,
     "### `[services.tls]`": config.ServiceTLSConfig,
+    "### `[services.allow_list]`": config.AllowListConfig,
     "## `[[rules]]`": config.RuleConfig,
     "## `[admin]`": config.AdminConfig,
     "## `[log]`": config.LogConfig,

@@ -20,9 +20,10 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 BASE = {"errors", "inherited"}
 FACTS = BASE | {"wire", "sql"}
 WORDS = FACTS | {"topology", "units"}
-SETTINGS = WORDS | {"config", "toml_lines", "logs", "origins", "patterns"}
+CONFIG = {"config", "config_fields", "config_rules", "config_sources"}
+SETTINGS = WORDS | CONFIG | {"toml_lines", "logs", "origins", "patterns"}
 SESSION = SETTINGS | {"routing", "accounts", "session"}
-ADMIN = SESSION | {"monitor", "admin"}
+ADMIN = SESSION | {"monitor", "admin", "allow_files"}
 EDGE = ADMIN | {"listener", "supervisor", "tls"}
 
 # package or top-level module → what it may import of ours, besides itself
@@ -35,9 +36,13 @@ MAY_IMPORT = {
     "sql": BASE,
     "topology": FACTS,
     "units": FACTS | {"topology"},
-    "config": WORDS | {"toml_lines", "origins", "patterns"},
+    "config": WORDS | CONFIG | {"toml_lines", "origins", "patterns"},
+    "config_fields": WORDS,
+    "config_rules": WORDS | {"config_fields", "patterns"},
+    "config_sources": set[str](),
     "patterns": set[str](),
     "origins": {"toml_lines"},
+    "allow_files": SETTINGS | {"routing"},
     "monitor": SETTINGS,
     "routing": SETTINGS,
     "accounts": SETTINGS,
@@ -72,7 +77,7 @@ NO_ASYNCIO = (
     "sql/*",
     "topology/*",
     "routing/*",
-    "config.py",
+    "config*.py",
     "origins.py",
     "reload.py",
     "errors.py",
@@ -91,9 +96,9 @@ ONLY_IN = {
     "aiohttp": ("admin/http.py",),
     "typer": ("cli.py", "lab/cli.py"),
     "rich": ("cli.py", "lab/cli.py"),
-    "pydantic": ("config.py",),
+    "pydantic": ("config*.py",),
     "re2": ("patterns.py",),
-    "pydantic_settings": ("config.py",),
+    "pydantic_settings": ("config.py", "config_sources.py"),
     "pymysql": ("lab/*.py",),
     "uvloop": ("loops.py",),
     "zstandard": ("wire/zstd.py",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,6 +13,7 @@ from sqlproxy.admin.http import AdminServer
 from sqlproxy.config import AdminConfig, Settings, validate
 from sqlproxy.errors import ConfigError, SqlproxyError
 from sqlproxy.pace import Pace
+from sqlproxy.routing.allow_list import Entry, Unlisted
 from sqlproxy.session.digests import Figures
 from sqlproxy.session.stats import ServerStats, ServiceStats
 from sqlproxy.topology.model import AdminState, Role, ServerView, Snapshot
@@ -50,6 +51,9 @@ class Runtime:
         self.account_rows: list[dict[str, object]] = []
         self.asked: list[object] = []
         self.refusal: SqlproxyError | None = None
+        self.lists: dict[str, set[Entry]] = {}
+        self.seen: list[Unlisted] = []
+        self.full = False
 
     def show(self, primary: str | None, *views: ServerView, alarms: tuple[str, ...] = ()) -> None:
         """Publish a verdict made just now."""
@@ -86,6 +90,17 @@ class Runtime:
 
     async def kill_session(self, session_id: int) -> bool:
         return session_id == 7
+
+    def allowed(self) -> dict[str, set[Entry]]:
+        return self.lists
+
+    async def unlisted(self) -> list[Unlisted]:
+        return self.seen
+
+    async def allow(self, service: str, entries: Sequence[Entry]) -> None:
+        if self.full:
+            raise SqlproxyError("the allow list of the service app is full: raise max_statements")
+        self.lists[service] |= set(entries)
 
     def rule_counters(self) -> dict[str, dict[str, int]]:
         return {"reports": {"matched": 3}}
