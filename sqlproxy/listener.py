@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from sqlproxy import inherited
 from sqlproxy.errors import SqlproxyError
-from sqlproxy.session import client
+from sqlproxy.session.entry import Entry
 from sqlproxy.session.keepalive import keep_alive
 from sqlproxy.session.service import Service
 from sqlproxy.session.sockets import detect_silence
@@ -35,7 +35,7 @@ class Listener:
         self._owns_paths = True
         self._sockets: list[tuple[Address, socket.socket]] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._logins: set[asyncio.Task[None]] = set()
+        self._logins: set[Entry] = set()
         self._accepting: set[socket.socket] = set()
 
     def open(self) -> None:
@@ -53,7 +53,9 @@ class Listener:
         """Begin to accept."""
         for _, sock in self._sockets:
             self._start_accepting(sock)
-        self._spawn(keep_alive(self.service), self._tasks)
+        task = asyncio.get_running_loop().create_task(keep_alive(self.service))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def change(self, addresses: Sequence[Address], added: Sequence[tuple[Address, socket.socket]]) -> None:
         """Listen at these addresses from now on; ``added`` are listening sockets for those that are new."""
@@ -91,10 +93,10 @@ class Listener:
     async def stop(self) -> None:
         """Accept no more; logins under way are given up."""
         self.close_sockets()
-        tasks = self._tasks | self._logins
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        logins = [entry.given_up() for entry in tuple(self._logins)]
+        await asyncio.gather(*self._tasks, *logins, return_exceptions=True)
 
     def close_sockets(self) -> None:
         """Close what ``open`` opened, and remove the paths of unix sockets."""
@@ -108,11 +110,6 @@ class Listener:
         if address.path and self._owns_paths:
             with contextlib.suppress(OSError):
                 os.unlink(address.path)
-
-    def _spawn(self, work: asyncio._CoroutineLike[None], tasks: set[asyncio.Task[None]]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
 
     def _start_accepting(self, listening: socket.socket) -> None:
         self._accepting.add(listening)
@@ -134,7 +131,7 @@ class Listener:
                     self._pause(listening, error)
                 return
             sock.setblocking(False)
-            self._spawn(client.serve(self.service, sock, _address_of(peer)), self._logins)
+            Entry(self.service, *_origin_of(peer), self._logins).begin(sock)
 
     def _pause(self, listening: socket.socket, error: OSError) -> None:
         """Clients wait until there is room for them; without a pause the loop would turn for nothing else."""
@@ -159,9 +156,9 @@ def _tune(listening: socket.socket, silence: float) -> None:
         detect_silence(listening, silence)
 
 
-def _address_of(peer: object) -> str:
-    """The client's IP address, "" on a unix socket."""
-    return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else ""
+def _origin_of(peer: object) -> tuple[str, int]:
+    """The client's IP address and port, "" and 0 on a unix socket."""
+    return (str(peer[0]).removeprefix("::ffff:"), int(peer[1])) if isinstance(peer, tuple) else ("", 0)
 
 
 def open_all(service: str, addresses: Sequence[Address]) -> list[tuple[Address, socket.socket]]:

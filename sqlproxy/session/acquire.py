@@ -17,7 +17,7 @@ from sqlproxy.session.pool import Pool, reuse
 from sqlproxy.session.service import restricted
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.session.transaction import leaves
-from sqlproxy.sql.bits import CALL, LAST, MULTI, UNKNOWN, WRITE
+from sqlproxy.sql.bits import CALL, LAST, MULTI, READ, UNKNOWN, WRITE
 from sqlproxy.wire.constants import (
     COM_QUERY,
     ER_CON_COUNT_ERROR,
@@ -244,7 +244,14 @@ async def backend_for(session: Session, name: str) -> Backend:
     current = replace(login, database=session.state.database)
     async with service.while_usable(name), service.openings[name]:
         backend = await _opened(pool, current, service.config.connect_timeout, fresh=_must_catch_up(session, name, 0))
-    view = service.snapshot.server(name)
+    join(session, backend)
+    return backend
+
+
+def join(session: Session, backend: Backend) -> None:
+    """Make a connection just opened the session's. Raises ServerLost when its server left use meanwhile."""
+    name = backend.server
+    view = session.service.snapshot.server(name)
     if view is None or not view.usable:
         backend.close()
         raise ServerLost(f"server {name} is out of use: {view.reason if view else 'no longer configured'}")
@@ -253,7 +260,18 @@ async def backend_for(session: Session, name: str) -> Backend:
     backend.owner = session
     session.show_reports(backend)
     session.backends[name] = backend
-    return backend
+
+
+def first_pool(session: Session) -> Pool | None:
+    """Where a new session may find a connection for its reads; None when it takes more than that to get one."""
+    service = session.service
+    name = service.routing.route(READ, session.state.context, service.snapshot, service.server_stats).server
+    pool = service.pools.get(name)
+    if pool is None or not len(pool):
+        return None
+    limit = pool.server.max_connections
+    full = limit and pool.stats.connections - len(pool) >= limit
+    return None if full or _must_catch_up(session, name, 0) else pool
 
 
 async def _opened(pool: Pool, login: Login, timeout: float, *, fresh: bool) -> Backend:

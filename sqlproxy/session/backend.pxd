@@ -40,6 +40,7 @@ cdef class Backend(Receiver):
     cdef public bint _discards
     cdef public object _waiter
     cdef public object _packets
+    cdef public object _on_packet
     cdef public bytes _login_buffer
 
     cpdef send(self, bytes command, int kind)

@@ -7,6 +7,7 @@ chunk to the session. Slow paths ``await call(...)``, which collects the whole r
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 from sqlproxy.errors import ServerError, ServerLost, ServerProtocolError
@@ -94,7 +95,8 @@ class Backend(Receiver):
         self._collected: list[bytes] | None = None  # a reply being collected by ``call``
         self._discards = False  # only the reply's checksum is wanted
         self._waiter: asyncio.Future[bytes] | None = None
-        self._packets: asyncio.Queue[bytes | None] | None = asyncio.Queue()  # only while logging in
+        self._packets: asyncio.Queue[bytes | None] | None = asyncio.Queue()  # of a login that awaits them
+        self._on_packet: Callable[[bytes | None], None] | None = self._packets.put_nowait  # only while logging in
         self._login_buffer = b""
         self._starting = True  # the login, or an answer that nobody awaits, is not over
         self._prelude: ResponseTracker | None = None
@@ -311,14 +313,14 @@ class Backend(Receiver):
     def logged_in(self) -> None:
         """From now on commands and replies flow. Raises ServerLost when the connection has broken meanwhile."""
         self._check_alive()
-        self._packets = None
+        self._packets = self._on_packet = None
         self._starting = False
         self.stats.connections += 1
         self.stats.connections_total += 1
 
-    def log_in_again(self) -> None:
-        """A change of user follows, so packets are those of a login until ``logged_in``."""
-        self._packets = asyncio.Queue()
+    def log_in_again(self, on_packet: Callable[[bytes | None], None]) -> None:
+        """A change of user follows: ``on_packet`` gets the packets until ``logged_in``, None at their end."""
+        self._on_packet = on_packet
         self._starting = True
         self.applied = self.synced = 0
         self.deaf = True
@@ -327,15 +329,16 @@ class Backend(Receiver):
         self.stats.connections_total -= 1
 
     def _login_data(self, chunk: bytes) -> None:
-        assert self._packets is not None
         buffer = self._login_buffer + chunk
-        while len(buffer) >= HEADER:
+        while len(buffer) >= HEADER and self._on_packet is not None:
             end = HEADER + int.from_bytes(buffer[:3], "little")
             if len(buffer) < end:
                 break
-            self._packets.put_nowait(buffer[HEADER:end])
-            buffer = buffer[end:]
-        self._login_buffer = buffer
+            payload, buffer = buffer[HEADER:end], buffer[end:]
+            self._on_packet(payload)
+        self._login_buffer = buffer if self._on_packet is not None else b""
+        if buffer and self._on_packet is None and not self.closed:
+            self._unsolicited(buffer)
 
     @property
     def connected(self) -> bool:
@@ -389,8 +392,8 @@ class Backend(Receiver):
 
     def _lost(self) -> None:
         self.closed = True
-        if self._packets is not None:
-            self._packets.put_nowait(None)
+        if self._on_packet is not None:
+            self._on_packet(None)
             return
         self.stats.connections -= 1
         if not self.tracker.done:

@@ -28,7 +28,7 @@ cdef class Client(Receiver):
     cdef public Writer _direct
     cdef public PacketReader _reader
     cdef public object _arrived
-    cdef public bytearray _login_buffer
+    cdef public bytearray login_buffer
     cdef public bytearray _backlog
     cdef public bint _pumping
     cdef public set _paused

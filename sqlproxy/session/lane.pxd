@@ -32,6 +32,7 @@ cdef class Socket(Writer):
     cdef Py_ssize_t _offset
     cdef Py_ssize_t _waiting
     cdef Py_ssize_t _high
+    cdef Py_ssize_t _at_most
 
     cpdef write(self, bytes data)
     cdef int _keep(self, bytes data, Py_ssize_t sent) except -1

@@ -85,9 +85,13 @@ cdef class Lane:
         """The set's own descriptor, readable when any of its sockets is ready."""
         return self._epoll
 
-    def adopt(self, sock, protocol):
-        """Own a connected, non-blocking socket from now on, for ``protocol``; its Socket. Raises OSError."""
+    def adopt(self, sock, protocol, Py_ssize_t at_most=0):
+        """Own a connected, non-blocking socket from now on, for ``protocol``; its Socket. Raises OSError.
+
+        ``at_most`` as in ``Socket.receive_at_most``.
+        """
         cdef Socket adopted = Socket(self, sock, protocol)
+        adopted.receive_at_most(at_most)
         self._sockets.add(adopted)
         protocol.connection_made(adopted)
         adopted._update()
@@ -133,6 +137,7 @@ cdef class Socket(Writer):
         self._fd = sock.fileno()
         self._pending = deque()
         self._high = HIGH
+        self._at_most = BUFFER
         self.set_protocol(protocol)
 
     def set_protocol(self, protocol):
@@ -229,7 +234,7 @@ cdef class Socket(Writer):
 
     cdef int _receive(self) except -1:
         cdef bytes chunk
-        cdef ssize_t size = recv(self._fd, self._lane._buffer, BUFFER, MSG_DONTWAIT)
+        cdef ssize_t size = recv(self._fd, self._lane._buffer, self._at_most, MSG_DONTWAIT)
         if size < 0:
             if errno != EAGAIN and errno != EINTR:
                 self._end(OSError(errno, os.strerror(errno)))
@@ -250,6 +255,24 @@ cdef class Socket(Writer):
             )
             self._end(error)
         return 0
+
+    def receive_at_most(self, Py_ssize_t size):
+        """Take in no more bytes than that at once; 0: as many as there is room for."""
+        self._at_most = size if 0 < size < BUFFER else BUFFER
+
+    def detach(self):
+        """The socket, for another transport; the protocol hears no more of this one.
+
+        Raises OSError when it is closed, or what was written is still on its way.
+        """
+        if self._sock is None or self._waiting:
+            raise OSError("the connection is closed, or its peer does not read")
+        sock = self._sock
+        self._closing = True
+        self._update()
+        self._sock = None
+        asyncio.get_running_loop().call_soon(self._lane._sockets.discard, self)  # as at the end
+        return sock
 
     def pause_reading(self):
         """Receive nothing until ``resume_reading``."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from enum import Enum
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.accounts.model import Account
 from sqlproxy.accounts.refusal import access_denied, account_locked, host_blocked, shown_host
-from sqlproxy.errors import ProtocolError, SqlproxyError
+from sqlproxy.errors import AccessDenied, ProtocolError, SqlproxyError
 from sqlproxy.session.acquire import acquire
 from sqlproxy.session.connect import Login
 from sqlproxy.session.session import Session
 from sqlproxy.sql.bits import MODE_DOUBLE, MODE_KANA, MODE_MULTIBYTE, READ
-from sqlproxy.wire.auth import Credentials, Kind
+from sqlproxy.wire.auth import Credentials, Kind, Step
 from sqlproxy.wire.constants import ED25519, ER_CON_COUNT_ERROR, ER_UNKNOWN_COM_ERROR
 from sqlproxy.wire.handshake import ChangeUser, HandshakeResponse
 from sqlproxy.wire.server_auth import ServerAuth
@@ -56,27 +57,139 @@ def check_admission(service: Service, address: str) -> None:
         raise SqlproxyError("Too many connections", code=ER_CON_COUNT_ERROR, sqlstate="08004")
 
 
-async def begin_session(client: Client, response: HandshakeResponse, number: int) -> Session:
-    """Authenticate, and open the first connection in the client's name, so that the servers have the last word.
+class Outcome(Enum):
+    """What a packet of the client has brought about."""
 
-    Raises AccessDenied as the servers word it, or a server's own error (unknown database, account expired, …).
+    MORE = "more"  # a question has been sent; its answer is the next packet
+    PROVED = "proved"
+    DOUBT = "doubt"  # no; but the account may have been changed since it was read
+
+
+class Proof:
+    """A client proves who it is, packet by packet. ``login`` says how to log in to servers in its name, once it has.
+
+    ``request`` is what it asks with. Every method raises AccessDenied with error 1045, for every reason alike, or with
+    what keeps the account from logging in.
     """
-    login = await _authenticate(client, response)
-    session = Session(client.service, client, number, login, _COLLATIONS.get(response.collation, 0))
-    await _open_first(session)
-    return session
+
+    def __init__(self, client: Client, request: HandshakeResponse | ChangeUser) -> None:
+        self.login: Login | None = None
+        self.charset = _COLLATIONS.get(request.collation, 0)  # MODE_ bits
+        self._client = client
+        self._request = request
+        self._accounts = client.service.accounts
+        self._account = self._find()
+        self._auth: ServerAuth | None = None
+        self._used = False  # a password was sent
+        self._asked = False  # for the newest accounts
+        self._reason = ""  # of a denial, for the log
+
+    def _find(self) -> Account | None:
+        return self._accounts.find(self._request.username, self._client.address or None)
+
+    def start(self) -> Outcome:
+        """What follows the request."""
+        client, request = self._client, self._request
+        subject = self._account or self._accounts.decoy(request.username)
+        known = self._accounts.remembered(subject)
+        self._auth = ServerAuth(
+            request,
+            client.scramble,
+            subject.authentications,
+            greeting_plugin=client.plugin,
+            cached_sha256=known.fast_hash if known else None,
+            secure=client.secure,
+            rsa_key=client.service.rsa_key,
+            want_cleartext=known is None and _needs_cleartext(subject),
+        )
+        self._used = bool(request.auth_response)
+        return self._take(self._auth.start())
+
+    def receive(self, payload: bytes) -> Outcome:
+        """What follows a further packet."""
+        assert self._auth is not None
+        self._used = self._used or bool(payload.strip(b"\x00"))
+        return self._take(self._auth.receive(payload))
+
+    async def ask_again(self) -> Outcome:
+        """After a doubt: begin anew if the account has changed."""
+        self._asked = True
+        if await self._accounts.refresh("a login failed", anew=True):
+            fresh = self._find()
+            if fresh is not None and fresh != self._account:
+                self._account = fresh
+                return self.start()
+        raise self._denial(self._reason)
+
+    def _take(self, step: Step) -> Outcome:
+        if step.kind is Kind.SEND:
+            self._client.send_packet(step.payload)
+            return Outcome.MORE
+        account = self._account
+        if step.kind is Kind.OK and step.credentials is not None and account is not None and not account.is_role:
+            if step.payload:
+                self._client.send_packet(step.payload)
+            self.login = self._proved(account, step.credentials)
+            return Outcome.PROVED
+        self._reason = step.reason
+        if self._asked:
+            raise self._denial(self._reason)
+        return Outcome.DOUBT
+
+    def _proved(self, account: Account, credentials: Credentials) -> Login:
+        client, request, service = self._client, self._request, self._client.service
+        self._check_conditions(account)
+        service.throttle.succeeded(client.address)
+        self._accounts.remember(account, credentials)
+        return Login(
+            _completed(service, account, credentials),
+            client.capabilities,
+            request.collation,
+            request.database or b"",
+            request.attrs,
+            _origin(client),
+            bool(account.tls),
+        )
+
+    def _check_conditions(self, account: Account) -> None:
+        """What an account demands beyond its password."""
+        if account.locked:
+            raise account_locked()
+        if not account.tls:
+            return
+        if not self._client.tls:
+            raise self._denial(f"the account demands TLS ({account.tls})", used=True)
+        if account.tls in ("x509", "specified"):
+            reason = f"the account demands a client certificate ({account.tls}), which is not relayed"
+            raise self._denial(reason, used=True)
+
+    def _denial(self, reason: str, used: bool = False) -> AccessDenied:
+        """Error 1045, counted and logged."""
+        client, user = self._client, self._request.username
+        blocked = client.service.throttle.failed(client.address, time.monotonic())
+        log.info(
+            "client %s: user '%s' denied: %s", client.host, user.decode(errors="replace"), reason or "unknown user"
+        )
+        if blocked:
+            log.warning("client %s: blocked for a while after too many failed logins", client.host)
+        return access_denied(user, _shown_host(client), used or self._used)
 
 
 async def change_user(client: Client, session: Session, payload: bytes) -> None:
-    """Make the session another user's by a COM_CHANGE_USER. Raises as ``begin_session``."""
+    """Make the session another user's by a COM_CHANGE_USER. Raises as ``Proof`` and ``open_first``."""
     try:
         request = ChangeUser.parse(payload, client.capabilities)
     except ProtocolError:
         raise _unknown_command() from None
     if client.failed_changes >= _CHANGES_REFUSED:
         raise _unknown_command()
-    login = await _authenticate(client, request)
-    session.adopt(login, _COLLATIONS.get(request.collation, 0))
+    proof = Proof(client, request)
+    outcome = proof.start()
+    while outcome is not Outcome.PROVED:
+        again = outcome is Outcome.DOUBT
+        outcome = await proof.ask_again() if again else proof.receive(await client.read_packet())
+    assert proof.login is not None
+    session.adopt(proof.login, proof.charset)
     await _reach_first(session)
 
 
@@ -94,8 +207,11 @@ def _origin(client: Client) -> tuple[str, int] | None:
     return (client.address, client.port) if client.address else None
 
 
-async def _open_first(session: Session) -> None:
-    """A connection to a server that reads go to; closed again when the login ends here."""
+async def open_first(session: Session) -> None:
+    """A connection to a server that reads go to, so that the servers have the last word on who gets in.
+
+    Raises a server's own error (unknown database, account expired, …); the session is closed then.
+    """
     try:
         await _reach_first(session)
     except BaseException:
@@ -111,87 +227,9 @@ async def _reach_first(session: Session) -> None:
         session.stop_waiting()
 
 
-async def _authenticate(client: Client, request: HandshakeResponse | ChangeUser) -> Login:
-    """How to log in to servers in the client's name. Raises AccessDenied with error 1045, for every reason alike."""
-    service = client.service
-    account = service.accounts.find(request.username, client.address or None)
-    step_credentials, reason, used = await _exchange(client, request, account)
-    if step_credentials is None and await service.accounts.refresh("a login failed", anew=True):
-        fresh = service.accounts.find(request.username, client.address or None)
-        if fresh is not None and fresh != account:
-            account = fresh
-            step_credentials, reason, used = await _exchange(client, request, account)
-    if step_credentials is None or account is None:
-        _deny(client, request, reason or "unknown user", used)
-    assert account is not None
-    assert step_credentials is not None
-    _check_conditions(client, request, account)
-    service.throttle.succeeded(client.address)
-    service.accounts.remember(account, step_credentials)
-    return Login(
-        _completed(service, account, step_credentials),
-        client.capabilities,
-        request.collation,
-        request.database or b"",
-        request.attrs,
-        _origin(client),
-        bool(account.tls),
-    )
-
-
-async def _exchange(
-    client: Client, request: HandshakeResponse | ChangeUser, account: Account | None
-) -> tuple[Credentials | None, str, bool]:
-    """Run the authentication: what was proved or None, the reason for the log, whether a password was sent."""
-    service = client.service
-    subject = account or service.accounts.decoy(request.username)
-    known = service.accounts.remembered(subject)
-    auth = ServerAuth(
-        request,
-        client.scramble,
-        subject.authentications,
-        greeting_plugin=client.plugin,
-        cached_sha256=known.fast_hash if known else None,
-        secure=client.secure,
-        rsa_key=service.rsa_key,
-        want_cleartext=known is None and _needs_cleartext(subject),
-    )
-    used = bool(request.auth_response)
-    step = auth.start()
-    while step.kind is Kind.SEND:
-        client.send_packet(step.payload)
-        answer = await client.read_packet()
-        used = used or bool(answer.strip(b"\x00"))
-        step = auth.receive(answer)
-    if step.kind is not Kind.OK or account is None or account.is_role:
-        return None, step.reason, used
-    if step.payload:
-        client.send_packet(step.payload)
-    return step.credentials, "", used
-
-
 def _needs_cleartext(account: Account) -> bool:
     """An ed25519 signature proves the client, but serves to log in to no server."""
     return any(method.client_plugin == ED25519 for method in account.authentications)
-
-
-def _deny(client: Client, request: HandshakeResponse | ChangeUser, reason: str, used: bool) -> None:
-    blocked = client.service.throttle.failed(client.address, time.monotonic())
-    name = request.username.decode(errors="replace")
-    log.info("client %s: user '%s' denied: %s", client.host, name, reason)
-    if blocked:
-        log.warning("client %s: blocked for a while after too many failed logins", client.host)
-    raise access_denied(request.username, _shown_host(client), used)
-
-
-def _check_conditions(client: Client, request: HandshakeResponse | ChangeUser, account: Account) -> None:
-    """What an account demands beyond its password. Raises AccessDenied."""
-    if account.locked:
-        raise account_locked()
-    if account.tls and not client.tls:
-        _deny(client, request, f"the account demands TLS ({account.tls})", True)
-    if account.tls in ("x509", "specified"):
-        _deny(client, request, f"the account demands a client certificate ({account.tls}), which is not relayed", True)
 
 
 def _shown_host(client: Client) -> str:

@@ -13,16 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from sqlproxy.errors import ServerLost, SqlproxyError
+from sqlproxy.errors import SqlproxyError
 from sqlproxy.session.backend import Backend, Owner
-from sqlproxy.session.connect import PER_LEG, Login, finish_login
+from sqlproxy.session.connect import PER_LEG, Login
+from sqlproxy.session.relogin import Relogin
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.topology.model import Server
-from sqlproxy.wire import codec
-from sqlproxy.wire.client_auth import ClientAuth
-from sqlproxy.wire.constants import AUTH_SWITCH, COM_QUERY, HEADER
-from sqlproxy.wire.handshake import ChangeUser
-from sqlproxy.wire.packets import parse_auth_switch
+from sqlproxy.wire.constants import COM_QUERY, HEADER
 from sqlproxy.wire.response import QUERY
 
 log = logging.getLogger("sqlproxy.pool")
@@ -58,6 +55,7 @@ class Pool(Owner):
         self._asked_at = float("-inf")
         self._asking: asyncio.Task[None] | None = None
         self._cleared = 0  # times
+        self.joining: set[Relogin] = set()  # on their way to a session that waits for nothing else
 
     def __len__(self) -> int:
         return len(self._idle)
@@ -142,6 +140,11 @@ class Pool(Owner):
         self._plain = None
         self._cleared += 1
 
+    def out_of_use(self, reason: str) -> None:
+        """The server has left use: what is under way there is given up."""
+        for relogin in tuple(self.joining):
+            relogin.lose(reason)
+
     def _expire(self) -> None:
         loop = asyncio.get_running_loop()
         oldest = loop.time() - self.server.persistmaxtime
@@ -181,52 +184,21 @@ async def reuse(pool: Pool, login: Login, timeout: float) -> Backend | None:
     The server's refusal is not told: it is asked again by a new connection, which has the last word.
     """
     while (backend := pool.take(login)) is not None:
+        over: asyncio.Future[Relogin] = asyncio.get_running_loop().create_future()
+        relogin = Relogin(pool, backend, login, over.set_result)
+        relogin.start()
         try:
             async with asyncio.timeout(timeout):
-                await _change_user(backend, login)
-        except ServerLost:
-            backend.abort("it had broken in the pool")
+                await over
         except TimeoutError:
-            backend.abort(f"no answer to a change of user within {timeout:g}s")
+            relogin.give_up()
             pool.clear()
-        except SqlproxyError as error:
-            log.info("server %s: a change of user was refused: %s", backend.server, error.message)
-            backend.abort("a change of user was refused")
-            return None
         except BaseException:
-            backend.abort("login given up")
+            relogin.give_up()
             raise
-        else:
-            backend.stats.reused += 1
-            return backend
+        if relogin.taken is not None or relogin.refused:
+            return relogin.taken
     return None
-
-
-async def _change_user(backend: Backend, login: Login) -> None:
-    auth = ClientAuth(login.credentials, server=backend.server, secure=backend.secure)
-    plugin, answer = auth.response(backend.plugin, backend.scramble)
-    request = ChangeUser(
-        backend.capabilities, login.credentials.username, answer, login.database, login.collation, plugin, login.attrs
-    )
-    backend.log_in_again()
-    packet = codec.packet(0, request.encode())
-    if backend.repeats_scramble:  # its question is known, so the answer goes along
-        backend.write(packet + codec.packet(2, answer))
-        await _expect_switch(backend, plugin)
-        await finish_login(backend, auth, 2)
-    else:
-        backend.write(packet)
-        await finish_login(backend, auth, 0)
-        backend.repeats_scramble = auth.repeated
-    backend.filters = backend.tracker.tracking
-    backend.track()
-
-
-async def _expect_switch(backend: Backend, plugin: str) -> None:
-    """What MariaDB asks after a change of user: the answer to the scramble of its greeting. Raises ServerLost."""
-    payload = await backend.read_packet()
-    if payload[:1] != bytes((AUTH_SWITCH,)) or parse_auth_switch(payload) != (plugin, backend.scramble + b"\x00"):
-        raise ServerLost(f"server {backend.server} asks for something else than it did before")
 
 
 def last_value(reply: bytes) -> bytes:

@@ -24,6 +24,7 @@ from sqlproxy.session.answers import Answers
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.conflicts import ConflictCounters
 from sqlproxy.session.connect import Login
+from sqlproxy.session.deadlines import Deadlines
 from sqlproxy.session.digests import Digests
 from sqlproxy.session.mirror import Mirrors
 from sqlproxy.session.pool import Pool
@@ -34,7 +35,9 @@ from sqlproxy.session.stats import ServerStats, ServiceStats
 from sqlproxy.sql.generations import generations_of
 from sqlproxy.topology.model import Role, Server, Snapshot
 from sqlproxy.topology.publisher import Publisher
+from sqlproxy.wire.compression import COMPRESSION
 from sqlproxy.wire.constants import (
+    CACHING_SHA2,
     CLIENT_CONNECT_ATTRS,
     CLIENT_CONNECT_WITH_DB,
     CLIENT_DEPRECATE_EOF,
@@ -57,11 +60,14 @@ from sqlproxy.wire.constants import (
     CLIENT_RESERVED,
     CLIENT_SECURE_CONNECTION,
     CLIENT_SESSION_TRACK,
+    CLIENT_SSL,
     CLIENT_TRANSACTIONS,
     MARIADB_CLIENT_EXTENDED_METADATA,
     MARIADB_CLIENT_PROGRESS,
     MARIADB_CLIENT_STMT_BULK_OPERATIONS,
+    NATIVE,
 )
+from sqlproxy.wire.handshake import GreetingForm, split
 from sqlproxy.wire.rsa import RSAKey
 
 # What the proxy can relay; MariaDB's cached metadata are not among it.
@@ -142,6 +148,9 @@ class Service:
         self.conflicts: dict[str, ConflictCounters] = {}  # by server
         self.snapshot = Snapshot(0, 0.0)
         self._offered, self._offered_of = (b"", 0, 0), self.snapshot
+        self._greeting: GreetingForm | None = None
+        self._greeting_of: object = None
+        self.deadlines = Deadlines()  # of logins
         self.generations = generations_of(())  # of its servers, for reading statements
         self._stale_after = stale_after
         self._publisher = publisher
@@ -287,6 +296,8 @@ class Service:
         self.leaving = frozenset(
             v.name for v in self.snapshot.servers if not v.readable and not v.lost and v.name not in self.suspects
         )
+        for name in unusable & self.pools.keys():
+            self.pools[name].out_of_use(f"server {name} went out of use")
         for limit in [limit for limit, server in self._openings.items() if server in unusable]:
             del self._openings[limit]
             limit.reschedule(asyncio.get_running_loop().time())
@@ -295,7 +306,7 @@ class Service:
 
     def opening(self, server: str) -> int:
         """Connections being opened to a server now."""
-        return sum(name == server for name in self._openings.values())
+        return sum(name == server for name in self._openings.values()) + len(self.pools[server].joining)
 
     def relieve(self, oldest: int) -> None:
         """Have what was sent to silent servers since tick ``oldest`` go on elsewhere, as far as it can."""
@@ -318,6 +329,25 @@ class Service:
         if self._offered_of is not self.snapshot:
             self._offered, self._offered_of = self._offer(), self.snapshot
         return self._offered
+
+    def greeting(self) -> GreetingForm | None:
+        """How clients are greeted; None before any server has been reached."""
+        key = self.offer(), self.tls, self.config.compression
+        if key != self._greeting_of:
+            self._greeting, self._greeting_of = self._make_greeting(), key
+        return self._greeting
+
+    def _make_greeting(self) -> GreetingForm | None:
+        version, capabilities, collation = self.offer()
+        if not version:
+            return None
+        if self.tls is not None:
+            capabilities |= CLIENT_SSL
+        for name in self.config.compression:
+            capabilities |= COMPRESSION[name]
+        plugin = NATIVE if b"mariadb" in version.lower() else CACHING_SHA2
+        low, high = split(capabilities)
+        return GreetingForm(version, low, high, collation, plugin)
 
     def _offer(self) -> tuple[bytes, int, int]:
         views = [view for view in self.snapshot.servers if view.version]

@@ -1,4 +1,4 @@
-"""Reads exact byte counts from a raw socket, before a transport owns it.
+"""Sockets before a transport owns them.
 
 A login may switch to TLS after any byte, so nothing may be read beyond the packet at hand until that is decided.
 """
@@ -8,6 +8,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from typing import Final, Protocol
+
+_READ: Final = 65536  # bytes received at once
+
+
+class Stage(Protocol):
+    """A transport that another one may replace, because TLS begins."""
+
+    def receive_at_most(self, size: int) -> None:
+        """Take in no more bytes than that at once; 0: any number."""
+
+    def detach(self) -> socket.socket:
+        """The socket, for another transport. Raises OSError when what was written is still on its way."""
+        ...
 
 
 async def read_exactly(sock: socket.socket, size: int) -> bytes | None:
@@ -26,14 +40,84 @@ async def read_exactly(sock: socket.socket, size: int) -> bytes | None:
     return b"".join(parts)
 
 
-async def send(sock: socket.socket, data: bytes) -> None:
-    """All of it. Raises OSError."""
-    try:
-        sent = sock.send(data)  # most often there is room
-    except (BlockingIOError, InterruptedError):
-        sent = 0
-    if sent < len(data):
-        await asyncio.get_running_loop().sock_sendall(sock, data[sent:])
+class RawSocket:
+    """A connected socket that the event loop only watches: as a transport, but for few bytes."""
+
+    def __init__(self, sock: socket.socket, protocol: asyncio.Protocol, at_most: int) -> None:
+        self._sock: socket.socket | None = sock
+        self._protocol = protocol
+        self._at_most = at_most
+        self._loop = asyncio.get_running_loop()
+        self._reading = False
+        protocol.connection_made(self)  # type: ignore[arg-type]
+        self.resume_reading()
+
+    def receive_at_most(self, size: int) -> None:
+        """See ``Stage``."""
+        self._at_most = size
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing is kept here."""
+
+    def write(self, data: bytes) -> None:
+        """Send; a peer that has not even room for the few bytes of a greeting is given up."""
+        if self._sock is None:
+            return
+        try:
+            sent = self._sock.send(data)
+        except OSError as error:
+            self._end(error)
+            return
+        if sent < len(data):
+            self._end(BlockingIOError("the client does not read"))
+
+    def _receive(self) -> None:
+        if self._sock is None:
+            return
+        try:
+            chunk = self._sock.recv(self._at_most or _READ)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._end(error)
+            return
+        if chunk:
+            self._protocol.data_received(chunk)
+        else:
+            self._end(None)
+
+    def pause_reading(self) -> None:
+        """Receive nothing until ``resume_reading``."""
+        if self._reading and self._sock is not None:
+            self._loop.remove_reader(self._sock)
+        self._reading = False
+
+    def resume_reading(self) -> None:
+        """Receive again."""
+        if not self._reading and self._sock is not None:
+            self._loop.add_reader(self._sock, self._receive)
+            self._reading = True
+
+    def detach(self) -> socket.socket:
+        """See ``Stage``."""
+        self.pause_reading()
+        sock, self._sock = self._sock, None
+        if sock is None:
+            raise OSError("the connection is closed")
+        return sock
+
+    def close(self) -> None:
+        """End; what was written has been sent."""
+        self._end(None)
+
+    def abort(self) -> None:
+        """See ``close``."""
+        self._end(None)
+
+    def _end(self, reason: Exception | None) -> None:
+        if self._sock is not None:
+            self.detach().close()
+            self._loop.call_soon(self._protocol.connection_lost, reason)
 
 
 def detect_silence(sock: socket.socket, after: float) -> None:

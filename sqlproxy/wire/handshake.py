@@ -36,6 +36,7 @@ _SCRAMBLE_BYTES = bytes(byte for byte in range(1, 128) if byte != ord("$"))
 _TO_SCRAMBLE = bytes(_SCRAMBLE_BYTES[byte % len(_SCRAMBLE_BYTES)] for byte in range(256))
 _PART_1 = 8  # bytes of the scramble before the capabilities
 _PROTOCOL_VERSION = 10
+SSL_REQUEST = 32  # bytes of the packet that asks for TLS
 _HEAD = struct.Struct("<IIB19sI")  # handshake response: capabilities, max packet, collation, filler, MariaDB's
 _GREETING_MIDDLE = struct.Struct(
     "<HBHHB6sI"
@@ -128,6 +129,31 @@ class Greeting:
         )
 
 
+class GreetingForm:
+    """A greeting but for what differs from client to client; ``capabilities`` as in ``Greeting.all_capabilities``."""
+
+    def __init__(
+        self, server_version: bytes, capabilities: int, mariadb_capabilities: int, collation: int, plugin: str
+    ) -> None:
+        greeting = Greeting(
+            server_version, 0, bytes(SCRAMBLE_LENGTH), capabilities, mariadb_capabilities, collation, auth_plugin=plugin
+        )
+        self.capabilities = greeting.all_capabilities
+        self.plugin = plugin
+        whole = codec.packet(0, greeting.encode())
+        number = len(whole) - len(greeting.encode()) + 1 + len(server_version) + 1
+        first = number + 4
+        second = first + _PART_1 + 1 + _GREETING_MIDDLE.size
+        self._start = whole[:number]
+        self._middle = whole[first + _PART_1 : second]
+        self._end = whole[second + SCRAMBLE_LENGTH - _PART_1 :]
+
+    def packet(self, connection_id: int, scramble: bytes) -> bytes:
+        """The whole packet, header included, for one client."""
+        number = connection_id.to_bytes(4, "little")
+        return self._start + number + scramble[:_PART_1] + self._middle + scramble[_PART_1:] + self._end
+
+
 def _greeting_tail(payload: bytes, pos: int, capabilities: int, auth_length: int) -> tuple[bytes, str]:
     """The rest of the scramble (12 bytes) and the plugin; both are missing from no server since 5.5."""
     if not capabilities & CLIENT_SECURE_CONNECTION:
@@ -150,7 +176,7 @@ def _lenient_name(payload: bytes, pos: int) -> tuple[str, int]:
 
 def is_ssl_request(payload: bytes) -> bool:
     """Whether a client's first packet asks for TLS: the head of a handshake response and nothing else."""
-    return len(payload) == _HEAD.size and bool(int.from_bytes(payload[:4], "little") & CLIENT_SSL)
+    return len(payload) == SSL_REQUEST and bool(int.from_bytes(payload[:4], "little") & CLIENT_SSL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,10 @@ class ServerTransport(FakeTransport):
         super().write(data)
         if self.uploading or self.closing or self.connection is None:
             return
+        if data[HEADER] == c.COM_CHANGE_USER or data[3]:  # packets of a login, which count on
+            for payload in packets(bytes(data)):
+                self.server.received(self.connection, payload)
+            return
         found = self._reader.feed(bytes(data))
         while found is not None:
             self.server.received(self.connection, payload_of(found))
@@ -360,6 +364,7 @@ class Bench:
         ]
         self.roles = {name: Role.PRIMARY if name == names[0] else Role.REPLICA for name in names}
         self.states = dict.fromkeys(names, AdminState.ACTIVE)
+        self.version = ""  # of all servers; with one, clients are greeted
         nothing: Any = None
         self.service = Service(
             ServiceConfig(name="app", listen=["127.0.0.1:4006"], **config),  # type: ignore[arg-type]
@@ -379,7 +384,15 @@ class Bench:
         """A new snapshot with these roles changed."""
         self.roles.update(roles)
         views = tuple(
-            ServerView(name, role, self.states[name], f"{name} is {role}") for name, role in self.roles.items()
+            ServerView(
+                name,
+                role,
+                self.states[name],
+                f"{name} is {role}",
+                version=self.version,
+                capabilities=CAPABILITIES if self.version else 0,
+            )
+            for name, role in self.roles.items()
         )
         primary = next((view.name for view in views if view.role is Role.PRIMARY), None)
         at = asyncio.get_running_loop().time()

@@ -93,13 +93,17 @@ async def test_clients_are_served_on_and_errors_survived(
         BlockingIOError(errno.EAGAIN, "nobody"),
     ]
 
-    async def serve(service: object, sock: Door, address: str, *more: object) -> None:
-        served.append(address)
+    class Entry:
+        def __init__(self, service: object, address: str, port: int, entries: object) -> None:
+            served.append(address)
+
+        def begin(self, sock: Door) -> None:
+            assert not sock.closed
 
     monkeypatch.setattr(listener, "_listen", lambda address: door)
     monkeypatch.setattr(loop, "add_reader", lambda sock, call, *args: readers.update({sock: lambda: call(*args)}))
     monkeypatch.setattr(loop, "remove_reader", readers.pop)
-    monkeypatch.setattr(listener.client, "serve", serve)
+    monkeypatch.setattr(listener, "Entry", Entry)
     found = make("127.0.0.1:4006")
     found.open()
     found.start()

@@ -15,6 +15,7 @@ from sqlproxy.config import AccountsConfig
 from sqlproxy.errors import ServerError, SqlproxyError
 from sqlproxy.session import login
 from sqlproxy.session.client import Client
+from sqlproxy.session.session import Session
 from sqlproxy.topology.model import Role
 from sqlproxy.wire import codec, native_password
 from sqlproxy.wire.auth import Method
@@ -44,8 +45,22 @@ def open_door(b: Bench, *accounts: Account) -> None:
 def client_of(b: Bench, address: str = "10.1.2.3") -> Client:
     client = Client(b.service, address)
     client.connection_made(FakeTransport(client))
+    client.await_login(lambda: None)
     client.scramble, client.plugin, client.capabilities = SCRAMBLE, NATIVE, CAPABILITIES
     return client
+
+
+async def begin_session(client: Client, request: HandshakeResponse) -> Session:
+    """Prove, and open the first connection."""
+    proof = login.Proof(client, request)
+    outcome = proof.start()
+    while outcome is not login.Outcome.PROVED:
+        again = outcome is login.Outcome.DOUBT
+        outcome = await proof.ask_again() if again else proof.receive(await client.read_packet())
+    assert proof.login is not None
+    session = Session(client.service, client, 7, proof.login, proof.charset)
+    await login.open_first(session)
+    return session
 
 
 def response(user: bytes = b"app", password: bytes = b"secret", database: bytes | None = None) -> HandshakeResponse:
@@ -63,7 +78,7 @@ async def refusal(attempt: Coroutine[Any, Any, Any]) -> tuple[int, str]:
 async def test_a_good_password_begins_a_session_on_a_server_that_reads(bench: MakeBench) -> None:
     b = bench()
     open_door(b, account())
-    session = await login.begin_session(client_of(b), response(database=b"shop"), 7)
+    session = await begin_session(client_of(b), response(database=b"shop"))
     assert session.number == 7
     assert session.state.database == b"shop"
     (name,) = session.backends
@@ -91,10 +106,9 @@ async def test_a_wrong_password_and_an_unknown_user_read_alike(
     b = bench()
     open_door(b, account())
     client = client_of(b)
-    client._arrived = asyncio.Event()
     answer = native_password.reply(native_password.stage1(password), SCRAMBLE) if password else b""
     client.data_received(codec.packet(3, answer) * 3)
-    assert await refusal(login.begin_session(client, response(user, password), 7)) == (1045, text)
+    assert await refusal(begin_session(client, response(user, password))) == (1045, text)
     assert b.counters() == (0, 0)
 
 
@@ -116,9 +130,8 @@ async def test_what_an_account_demands_beyond_its_password(
     open_door(b, account(**changes))
     client = client_of(b)
     client.tls = client.secure = secure
-    client._arrived = asyncio.Event()
     client.data_received(codec.packet(3, native_password.reply(native_password.stage1(b"secret"), SCRAMBLE)))
-    assert (await refusal(login.begin_session(client, response(), 7)))[0] == code
+    assert (await refusal(begin_session(client, response())))[0] == code
     assert b.counters() == (0, 0)
 
 
@@ -126,7 +139,7 @@ async def test_what_an_account_demands_beyond_its_password(
 async def test_a_locked_account_does_not_say_so_to_those_without_its_password(bench: MakeBench) -> None:
     b = bench()
     open_door(b, account(locked=True))
-    assert (await refusal(login.begin_session(client_of(b), response(password=b"wrong"), 7)))[0] == 1045
+    assert (await refusal(begin_session(client_of(b), response(password=b"wrong"))))[0] == 1045
 
 
 @virtual
@@ -135,7 +148,7 @@ async def test_tls_satisfies_an_account_that_demands_it(bench: MakeBench) -> Non
     open_door(b, account(tls="any"))
     client = client_of(b)
     client.tls = client.secure = True
-    (await login.begin_session(client, response(), 7)).close()
+    (await begin_session(client, response())).close()
 
 
 @virtual
@@ -144,7 +157,7 @@ async def test_the_servers_have_the_last_word(bench: MakeBench) -> None:
     open_door(b, account())
     for server in b.fleet.servers.values():
         server.refusal = ServerError("Unknown database 'shop'", code=1049, sqlstate="42000")
-    assert await refusal(login.begin_session(client_of(b), response(database=b"shop"), 7)) == (
+    assert await refusal(begin_session(client_of(b), response(database=b"shop"))) == (
         1049,
         "Unknown database 'shop'",
     )
@@ -156,7 +169,7 @@ async def test_without_any_server_a_login_ends_before_clients_give_up(bench: Mak
     open_door(b, account())
     b.publish(n1=Role.DOWN)
     before = asyncio.get_running_loop().time()
-    assert (await refusal(login.begin_session(client_of(b), response(), 7)))[0] == 1429
+    assert (await refusal(begin_session(client_of(b), response())))[0] == 1429
     assert asyncio.get_running_loop().time() - before < b.service.config.login_timeout
     assert b.service.waiting == 0
 
@@ -167,11 +180,11 @@ async def test_a_host_is_blocked_after_too_many_failures_and_a_success_forgives_
     open_door(b, account())
     for password in (b"wrong", b"wrong", b"secret", b"wrong", b"wrong"):
         if password == b"wrong":
-            await refusal(login.begin_session(client_of(b), response(password=password), 7))
+            await refusal(begin_session(client_of(b), response(password=password)))
         else:
-            (await login.begin_session(client_of(b), response(), 7)).close()
+            (await begin_session(client_of(b), response())).close()
     login.check_admission(b.service, "10.1.2.3")
-    await refusal(login.begin_session(client_of(b), response(password=b"wrong"), 7))
+    await refusal(begin_session(client_of(b), response(password=b"wrong")))
     with pytest.raises(SqlproxyError, match=r"Host '10.1.2.3' is blocked"):
         login.check_admission(b.service, "10.1.2.3")
     login.check_admission(b.service, "10.1.2.4")
@@ -192,7 +205,7 @@ async def test_a_full_service_says_so(bench: MakeBench) -> None:
 async def test_nothing_secret_is_in_what_can_be_printed(bench: MakeBench) -> None:
     b = bench()
     open_door(b, account())
-    session = await login.begin_session(client_of(b), response(), 7)
+    session = await begin_session(client_of(b), response())
     assert "secret" not in repr(session.login)
     assert native_password.stage1(b"secret").hex() not in repr(session.login)
     session.close()
