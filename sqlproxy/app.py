@@ -102,6 +102,7 @@ class App(Steered):
     async def prepare(self, settings: Settings) -> None:
         """See ``reloading.Proxy``."""
         self._listed = self.keeper.read(settings)
+        self._prepare_ports(settings.admin)
         self.engine.prepare(settings)
 
     async def commit(self) -> None:

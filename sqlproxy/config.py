@@ -119,7 +119,7 @@ class AccountsConfig(Section):
 
 
 class ServiceTLSConfig(Section):
-    """TLS towards clients; without cert and key a self-signed certificate is made at start."""
+    """TLS towards clients, operators too; without cert and key a self-signed certificate is made at start."""
 
     mode: Literal["disabled", "preferred", "required"] = "preferred"
     cert: str = ""
@@ -172,6 +172,7 @@ class AdminConfig(Section):
     user: str = ""
     password: SecretStr = SecretStr("")
     token: SecretStr = SecretStr("")
+    tls: ServiceTLSConfig = ServiceTLSConfig()
 
     @field_validator("listen", "sql_listen", mode="before")
     @classmethod

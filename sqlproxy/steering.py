@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from pathlib import Path
 
+from sqlproxy import tls
 from sqlproxy.admin.http import AdminServer
 from sqlproxy.admin.sql import SqlAdmin
 from sqlproxy.admin.view import Runtime
@@ -41,12 +43,15 @@ class Steered:
         self._sql: SqlAdmin | None = None
         self.keeper: Keeper  # of the allow lists' files
         self._listed: dict[str, set[Entry]] = {}  # what they have, as a reload has read them
+        self._admin_tls: ssl.SSLContext | None = None
+        self._next_tls: ssl.SSLContext | None = None  # once a reload takes effect
 
     def _make_ports(self, runtime: Runtime) -> None:
         """The admin ports that the settings ask for, not yet open."""
         config = self.settings.admin
-        self._admin = AdminServer(runtime, config) if config.listen is not None else None
-        self._sql = SqlAdmin(runtime, config) if config.sql_listen is not None else None
+        self._admin_tls = tls.server_context("admin.tls", config.tls)
+        self._admin = AdminServer(runtime, config, self._admin_tls) if config.listen is not None else None
+        self._sql = SqlAdmin(runtime, config, self._admin_tls) if config.sql_listen is not None else None
 
     @property
     def _ports(self) -> list[AdminServer | SqlAdmin]:
@@ -60,9 +65,15 @@ class Steered:
         for port in self._ports:
             await port.stop()
 
+    def _prepare_ports(self, config: AdminConfig) -> None:
+        """Read the certificate again; one made at start stays. Raises ConfigError."""
+        kept = tls.is_self_signed(config.tls) and tls.is_self_signed(self.settings.admin.tls)
+        self._next_tls = self._admin_tls if kept else tls.server_context("admin.tls", config.tls)
+
     def _configure_ports(self, config: AdminConfig) -> None:
+        self._admin_tls = self._next_tls
         for port in self._ports:
-            port.configure(config)
+            port.configure(config, self._admin_tls)
 
     def _admin_sockets(self) -> dict[str, list[socket.socket]]:
         """The listening sockets of the admin ports by address."""

@@ -372,6 +372,7 @@ class Supervisor(Steered):
     async def prepare(self, settings: Settings) -> None:
         """See ``reloading.Proxy``: open what is new here, and have every worker get ready."""
         self._listed = self.keeper.read(settings)
+        self._prepare_ports(settings.admin)
         count = len(self._workers)
         opened: Opened = {}
         running = [worker for worker in self._workers if worker.ready.is_set()]

@@ -1,4 +1,4 @@
-"""The TLS context that services show to clients: their own certificate, or a self-signed one made at start."""
+"""The TLS contexts for clients of services and operators: their own certificate, or a self-signed one made at start."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from sqlproxy.session.connect import make_context
 _VALID_FOR = datetime.timedelta(days=3650)  # a restart makes a new one
 
 
-def server_context(service: str, config: ServiceTLSConfig) -> ssl.SSLContext | None:
-    """The context, None when TLS is disabled. Raises ConfigError when a file cannot be used."""
+def server_context(key: str, config: ServiceTLSConfig) -> ssl.SSLContext | None:
+    """The context, None when TLS is disabled. Raises ConfigError, naming the key, when a file cannot be used."""
     if config.mode == "disabled":
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -35,12 +35,12 @@ def server_context(service: str, config: ServiceTLSConfig) -> ssl.SSLContext | N
             context.load_verify_locations(config.ca)
             context.verify_mode = ssl.CERT_OPTIONAL
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"services.{service}.tls: {config.cert or config.ca} cannot be used: {error}") from None
+        raise ConfigError(f"{key}: {config.cert or config.ca} cannot be used: {error}") from None
     return context
 
 
 def is_self_signed(config: ServiceTLSConfig) -> bool:
-    """Whether a service shows a certificate that is made at start."""
+    """Whether clients are shown a certificate that is made at start."""
     return config.mode != "disabled" and not config.cert and not config.ca
 
 
@@ -62,7 +62,7 @@ def contexts(
     return {
         config.name: known[config.name]
         if is_self_signed(config.tls) and config.name in known
-        else server_context(config.name, config.tls)
+        else server_context(f"services.{config.name}.tls", config.tls)
         for config in settings.services
     }
 

@@ -23,6 +23,8 @@ def look(settings: Settings, path: Path | None, now: datetime | None = None) -> 
     for service in settings.services:
         for file in filter(None, (service.tls.cert, service.tls.ca)):
             yield from _certificate(f"service {service.name}", Path(file), now or datetime.now(UTC))
+    for file in filter(None, (settings.admin.tls.cert, settings.admin.tls.ca)):
+        yield from _certificate("admin", Path(file), now or datetime.now(UTC))
     for server in settings.servers:
         for file in filter(None, (server.tls.cert, server.tls.ca)):
             yield from _certificate(server.name, Path(file), now or datetime.now(UTC))

@@ -8,12 +8,15 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import socket
+import ssl
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from sqlproxy.errors import SqlproxyError
 
 DEFAULT_URL = "http://127.0.0.1:8989"
+CA_VARIABLE = "SQLPROXY_ADMIN_CA"  # names a file with the certificates to believe, for https
 TIMEOUT = 60.0  # seconds; a switchover waits for transactions to end
 _MAX_ANSWER = 64 << 20
 
@@ -94,8 +97,17 @@ class AdminClient:
         if self._path:
             return _UnixConnection(self._path, self._timeout)
         if self._scheme == "https":
-            return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout)
+            return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout, context=_trust())
         return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+
+
+def _trust() -> ssl.SSLContext:
+    """Whom to believe: the system's authorities, or those of the file named by ``CA_VARIABLE``. Raises BadUrl."""
+    path = os.environ.get(CA_VARIABLE, "")
+    try:
+        return ssl.create_default_context(cafile=path or None)
+    except OSError as error:
+        raise BadUrl(f"{CA_VARIABLE}: {path} cannot be used: {error.strerror or error}") from None
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -20,10 +20,11 @@ from sqlproxy.admin import allowing, commands, dashboard, digests, view
 from sqlproxy.admin.access import Guard
 from sqlproxy.admin.clustercheck import clustercheck
 from sqlproxy.admin.commands import CommandError
+from sqlproxy.admin.http_client import FULL, HEAD_SECONDS, MAX_CLIENTS, TLS_RECORD, HttpClient
 from sqlproxy.admin.live import LiveFeed, TooManyWatchers, event
 from sqlproxy.admin.metrics import CONTENT_TYPE, Metrics
 from sqlproxy.admin.openapi import Route, document
-from sqlproxy.admin.ports import listen
+from sqlproxy.admin.ports import Port, begins_with
 from sqlproxy.admin.routes import ROUTES
 from sqlproxy.admin.view import Runtime
 from sqlproxy.config import AdminConfig
@@ -31,6 +32,7 @@ from sqlproxy.errors import SqlproxyError
 from sqlproxy.pace import Pace
 
 MAX_BODY = 1 << 20
+BODY_SECONDS = 10.0
 OVERHEAD = 0.0005  # seconds that a request costs before and after what it asks for
 EVENT_STREAM = "text/event-stream"
 
@@ -53,57 +55,66 @@ _CHALLENGE = 'Basic realm="sqlproxy", charset="UTF-8"'
 class AdminServer:
     """Serves a runtime at ``config.listen``; raises ValueError when that is switched off (None)."""
 
-    def __init__(self, runtime: Runtime, config: AdminConfig) -> None:
+    def __init__(self, runtime: Runtime, config: AdminConfig, tls: ssl.SSLContext | None = None) -> None:
         if config.listen is None:
             raise ValueError("the admin side is switched off")
-        self._address = config.listen
+        self._port = Port(config.listen, MAX_CLIENTS, self._serve, FULL)
         self._guard = Guard(config)
         self._handlers = _Handlers(runtime, self._guard)
         self._pace = runtime.pace
         self._runner: web.AppRunner | None = None
-        self._listening: socket.socket | None = None
+        self.configure(config, tls)
 
     @property
     def url(self) -> str:
         """Where it listens: ``http://host:port`` (the real port once started) or ``unix:/path``."""
-        if self._address.path:
-            return f"unix:{self._address.path}"
-        port = self._address.port
-        if self._runner is not None and self._runner.addresses:
-            port = self._runner.addresses[0][1]
-        host = f"[{self._address.host}]" if ":" in self._address.host else self._address.host
-        return f"http://{host}:{port}"
+        address = self._port.address
+        if address.path:
+            return f"unix:{address.path}"
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        return f"{'https' if self._tls_only else 'http'}://{host}:{self._port.port}"
 
-    def configure(self, config: AdminConfig) -> None:
-        """Other credentials from now on; the address stays."""
+    def configure(self, config: AdminConfig, tls: ssl.SSLContext | None = None) -> None:
+        """Other credentials and certificates from now on; the address stays."""
         self._guard.configure(config)
+        self._tls = tls
+        self._tls_only = config.tls.mode == "required" and not self._port.address.path
 
     async def start(self) -> None:
         """Listen. Raises SqlproxyError, naming the address, when that is not possible."""
         runner = web.AppRunner(self.application(), access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
-        try:
-            self._listening = listen(self._address)
-            await web.SockSite(runner, self._listening).start()
-        except OSError as error:
-            await runner.cleanup()
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise SqlproxyError(f"admin: cannot listen on {self._address}: {reason}") from None
         self._runner = runner
-        if self._address.path:
-            os.chmod(self._address.path, 0o600)
+        try:
+            self._port.open()
+        except SqlproxyError:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Close the port and end the requests under way."""
+        await self._port.close()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+        await self._port.end_clients()
         self._handlers.metrics_registry.close()
 
     @property
     def listening(self) -> socket.socket | None:
         """The socket, for whoever takes over; None while it is not started."""
-        return self._listening if self._runner is not None else None
+        return self._port.listening
+
+    async def _serve(self, sock: socket.socket) -> None:
+        """One client, plain or inside TLS as it begins, until it is gone. It has to ask for something before long."""
+        runner = self._runner
+        if runner is None or runner.server is None:
+            sock.close()
+            return
+        async with asyncio.timeout(HEAD_SECONDS):
+            encrypted = self._tls is not None and await begins_with(sock, TLS_RECORD)
+        client = HttpClient(runner.server, encrypted or not self._tls_only)
+        await client.take(sock, self._tls if encrypted else None)
 
     def application(self) -> web.Application:
         """The aiohttp application, without a socket."""
@@ -122,6 +133,8 @@ class AdminServer:
         handler: Callable[[web.Request, str], Awaitable[web.StreamResponse]] = getattr(self._handlers, route.handler)
 
         async def serve(request: web.Request) -> web.StreamResponse:
+            if isinstance(request.protocol, HttpClient) and not request.protocol.allowed:
+                raise CommandError(403, "this port speaks HTTPS only", "ask https://… instead")
             if not route.probe:
                 self._pace.spent(OVERHEAD)
                 await self._pace.turn()
@@ -143,6 +156,8 @@ class AdminServer:
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Turn every error into its JSON form; nothing else of it reaches the client."""
+        if isinstance(request.protocol, HttpClient):
+            request.protocol.asked.set()
         try:
             response = await handler(request)
         except CommandError as error:
@@ -193,7 +208,13 @@ def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
 
 async def _body(request: web.Request) -> dict[str, Any]:
     """The JSON object a request carries; an empty body is an empty object."""
-    data = await request.read()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            data = await request.read()
+    except TimeoutError:
+        raise CommandError(408, f"the body did not come within {BODY_SECONDS:g} s", "send it at once") from None
+    except web.RequestPayloadError:
+        raise CommandError(400, "the body is not what its headers say", "send a Content-Length that holds") from None
     if not data.strip():
         return {}
     try:

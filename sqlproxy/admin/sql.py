@@ -7,28 +7,29 @@ will do; all work goes through the runtime's Pace.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import itertools
 import logging
-import os
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
 from sqlproxy.accounts.throttle import Throttle
-from sqlproxy.admin.ports import listen
+from sqlproxy.admin.ports import Port
 from sqlproxy.admin.sql_statements import VERSION, Answer, Done, Statements, count_parameters, refusal
 from sqlproxy.admin.sql_tables import Result
 from sqlproxy.admin.view import Runtime
 from sqlproxy.config import AdminConfig
-from sqlproxy.door import ConnectionGone, Packets
+from sqlproxy.door import ConnectionGone, Packets, enter, greet, part
 from sqlproxy.errors import AccessDenied, PacketTooLarge, ProtocolError, ServerError, SqlproxyError
 from sqlproxy.wire import codec, native_password, sha2_password
 from sqlproxy.wire import constants as c
 from sqlproxy.wire.auth import Kind, Method
-from sqlproxy.wire.handshake import Greeting, HandshakeResponse, new_scramble
+from sqlproxy.wire.handshake import Greeting, HandshakeResponse, is_ssl_request, new_scramble
 from sqlproxy.wire.packets import eof_packet, err_packet, ok_packet
 from sqlproxy.wire.result_set import DOUBLE, LONGLONG, VAR_STRING, Value, column_definition, end, shown, text_row
 from sqlproxy.wire.server_auth import ServerAuth
@@ -81,91 +82,80 @@ class Credentials:
 class SqlAdmin:
     """Listens at ``config.sql_listen``; raises ValueError when that is switched off."""
 
-    def __init__(self, runtime: Runtime, config: AdminConfig) -> None:
+    def __init__(self, runtime: Runtime, config: AdminConfig, tls: ssl.SSLContext | None = None) -> None:
         if config.sql_listen is None:
             raise ValueError("the SQL admin side is switched off")
         self._runtime = runtime
-        self._address = config.sql_listen
-        self._credentials = Credentials(config)
+        refusal = err_packet(1040, "08004", "Too many connections")
+        self._port = Port(config.sql_listen, MAX_CLIENTS, self._serve, codec.packet(0, refusal), " for SQL")
         self._throttle = Throttle(_FAILURES, _BLOCKED)
-        self._server: asyncio.Server | None = None
-        self.listening: socket.socket | None = None  # while it listens, for whoever takes over
-        self._clients: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._threads = asyncio.Semaphore(THREADS)
+        self.configure(config, tls)
 
-    def configure(self, config: AdminConfig) -> None:
-        """Other credentials from now on; the address stays."""
+    def configure(self, config: AdminConfig, tls: ssl.SSLContext | None = None) -> None:
+        """Other credentials and certificates from now on; the address stays."""
         self._credentials = Credentials(config)
+        self._tls = tls
+        self._tls_only = config.tls.mode == "required" and not self._port.address.path
 
     @property
     def port(self) -> int:
         """The real port once it listens; 0 on a unix socket."""
-        if self._server is None or self._address.path:
-            return self._address.port
-        return int(self._server.sockets[0].getsockname()[1])
+        return self._port.port
+
+    @property
+    def listening(self) -> socket.socket | None:
+        """The socket while it listens, for whoever takes over."""
+        return self._port.listening
 
     async def start(self) -> None:
         """Listen. Raises SqlproxyError, naming the address, when that is not possible."""
-        address = self._address
-        try:
-            self.listening = listen(address)
-            if address.path:
-                self._server = await asyncio.start_unix_server(self._serve, sock=self.listening)
-                os.chmod(address.path, 0o600)
-            else:
-                self._server = await asyncio.start_server(self._serve, sock=self.listening)
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise SqlproxyError(f"admin: cannot listen on {address} for SQL: {reason}") from None
+        self._port.open()
 
     async def stop(self) -> None:
         """Close the port and every connection."""
-        if self._server is not None:
-            self._server.close()
-        self.listening = None
-        for client in self._clients:
-            client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        await self._port.close()
+        await self._port.end_clients()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients.add(task)
-        packets = Packets(reader, writer)
+    async def _serve(self, sock: socket.socket) -> None:
+        packets: Packets | None = None
         try:
-            await self._log_in(packets)
+            async with asyncio.timeout(LOGIN_SECONDS):
+                scramble = new_scramble()
+                payload = await greet(sock, self._greeting(scramble))
+                encrypted = self._tls is not None and is_ssl_request(payload)
+                packets = await enter(sock, self._tls if encrypted else None)
+                request = HandshakeResponse.parse(await packets.read() if encrypted else payload)
+                await self._admit(packets, request, scramble, encrypted)
+            await self._converse(packets, request)
         except SqlproxyError as error:
-            await _last_words(packets, error)
-        except (ConnectionGone, TimeoutError, asyncio.CancelledError):
+            await _last_words(packets, sock, error)
+        except ConnectionGone:
             pass
-        except Exception:
-            log.exception("internal error on the SQL admin side")
         finally:
-            self._clients.discard(task)
-            writer.close()
+            packets.close() if packets is not None else sock.close()
 
-    async def _log_in(self, packets: Packets) -> None:
-        host = packets.peer()
-        if len(self._clients) > MAX_CLIENTS:
-            raise SqlproxyError("Too many connections", code=1040, sqlstate="08004")
-        if self._throttle.blocked(host, time.monotonic()):
-            raise SqlproxyError(f"Host '{host}' is blocked because of many connection errors", code=1129)
-        async with asyncio.timeout(LOGIN_SECONDS):
-            request = await self._greet(packets, host)
+    def _greeting(self, scramble: bytes) -> bytes:
+        capabilities = _CAPABILITIES | (c.CLIENT_SSL if self._tls is not None else 0)
+        number = next(self._numbers) & 0xFFFFFFFF
+        return Greeting(VERSION.encode(), number, scramble, capabilities, status=_STATUS).encode()
+
+    async def _converse(self, packets: Packets, request: HandshakeResponse) -> None:
         name = request.username.decode("utf-8", "replace")
         await packets.write(ok_packet(_STATUS))
         packets.limit = MAX_PACKET
-        who = f"{name or 'anonymous'} from {host} (SQL)"
-        await Connection(
-            packets, Statements(self._runtime, who, self._threads), self._runtime, request.capabilities
-        ).run()
+        who = f"{name or 'anonymous'} from {packets.peer()} (SQL)"
+        statements = Statements(self._runtime, who, self._threads)
+        await Connection(packets, statements, self._runtime, request.capabilities).run()
 
-    async def _greet(self, packets: Packets, host: str) -> HandshakeResponse:
-        scramble = new_scramble()
-        greeting = Greeting(VERSION.encode(), next(self._numbers) & 0xFFFFFFFF, scramble, _CAPABILITIES, status=_STATUS)
-        await packets.write(greeting.encode())
-        request = HandshakeResponse.parse(await packets.read())
+    async def _admit(self, packets: Packets, request: HandshakeResponse, scramble: bytes, encrypted: bool) -> None:
+        host = packets.peer()
+        if self._throttle.blocked(host, time.monotonic()):
+            raise SqlproxyError(f"Host '{host}' is blocked because of many connection errors", code=1129)
+        if self._tls_only and not encrypted:
+            text = "Connections using insecure transport are prohibited: the admin side requires TLS"
+            raise SqlproxyError(text, code=c.ER_SECURE_TRANSPORT_REQUIRED)
         if not self._credentials.open and not await self._proves(packets, request, scramble):
             self._throttle.failed(host, time.monotonic())
             log.warning("SQL admin: a login of %r from %s was refused", request.username, host)
@@ -173,7 +163,6 @@ class SqlAdmin:
             name = request.username.decode("utf-8", "replace")
             raise AccessDenied(f"Access denied for user '{name}'@'{host}' (using password: {using})")
         self._throttle.succeeded(host)
-        return request
 
     async def _proves(self, packets: Packets, request: HandshakeResponse, scramble: bytes) -> bool:
         known = [
@@ -192,11 +181,14 @@ class SqlAdmin:
         return step.kind is Kind.OK
 
 
-async def _last_words(packets: Packets, error: SqlproxyError) -> None:
-    try:
-        await packets.write(err_packet(error.code, error.sqlstate, error.message))
-    except ConnectionGone:
-        return
+async def _last_words(packets: Packets | None, sock: socket.socket, error: SqlproxyError) -> None:
+    """What the client reads before the end; without packets it is refused for its first one."""
+    payload = err_packet(error.code, error.sqlstate, error.message)
+    with contextlib.suppress(ConnectionGone, OSError):
+        if packets is not None:
+            await packets.write(payload)
+        else:
+            part(sock, codec.packet(2, payload))
 
 
 class Connection:

@@ -93,7 +93,7 @@ ONLY_IN = {
     "aiomysql": ("monitor/probe.py", "accounts/loader.py"),
     "mysql_mimic": ("admin/sql.py", "lab/embedded*.py"),
     "prometheus_client": ("admin/metrics.py",),
-    "aiohttp": ("admin/http.py",),
+    "aiohttp": ("admin/http.py", "admin/http_client.py"),
     "typer": ("cli.py", "lab/cli.py"),
     "rich": ("cli.py", "lab/cli.py"),
     "pydantic": ("config*.py",),

@@ -87,7 +87,8 @@ def test_every_secret_of_the_configuration_is_hidden() -> None:
     assert secret not in text
     assert MONITOR_SECRET not in text
     hidden = {"user": "ops", "password": "***", "token": "***"}
-    assert shown["admin"] == {"listen": "127.0.0.1:8989", "sql_listen": None} | hidden
+    tls = {"mode": "preferred", "cert": "", "key": "", "ca": ""}
+    assert shown["admin"] == {"listen": "127.0.0.1:8989", "sql_listen": None, "tls": tls} | hidden
 
 
 def test_secrets_are_hidden_wherever_they_are_nested() -> None:
