@@ -19,7 +19,7 @@ from sqlproxy.routing.hints import HintStack
 from sqlproxy.routing.rules import RuleBook
 from sqlproxy.session.digests import Figures
 from sqlproxy.session.registry import Registry
-from sqlproxy.session.service import Service, restricted, router_for
+from sqlproxy.session.service import Service, router_for
 from sqlproxy.sql.bits import WRITE
 from sqlproxy.sql.classify import classify
 from sqlproxy.sql.generations import generations_of
@@ -160,7 +160,7 @@ def explain_route(
     Rules of ``settings`` that depend on user, database or address are named, but not followed.
     """
     if config.servers:
-        snapshot = restricted(snapshot, frozenset(config.servers))
+        snapshot = snapshot.only(config.servers)
     mode = generations_of(view.version for view in snapshot.servers if view.version)
     verdict, found = RuleBook(settings.rules if settings is not None else ()).explained(config.name, sql, mode)
     sql = sql if verdict.text is None else verdict.text

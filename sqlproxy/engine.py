@@ -21,6 +21,7 @@ from sqlproxy.listener import Listener, open_all
 from sqlproxy.pace import Pace
 from sqlproxy.routing.allow_list import AllowList, Entry, Unlisted
 from sqlproxy.routing.rules import RuleBook
+from sqlproxy.session import overview
 from sqlproxy.session.answers import Answers
 from sqlproxy.session.connect import forget_tls_files
 from sqlproxy.session.digests import Figures
@@ -340,17 +341,19 @@ class Engine:
 
     def session_slices(self) -> AsyncIterator[list[dict[str, object]]]:
         """One row per client session that there is at first, a few at a time."""
-        return self.pace.slices(list(self.registry.sessions.values()), Session.describe)
+        return self.pace.slices(list(self.registry.sessions.values()), overview.row)
 
     def digest_slices(self) -> AsyncIterator[list[Figures]]:
         """The statement digests of all services, a few at a time."""
-        figures = itertools.chain.from_iterable(service.digests.figures(service.name) for service in self.services)
+        figures = itertools.chain.from_iterable(
+            service.ledger.digests.figures(service.name) for service in self.services
+        )
         return self.pace.slices(figures, lambda row: row)
 
     def clear_digests(self) -> None:
         """Begin the statement statistics anew."""
         for service in self.services:
-            service.digests.clear()
+            service.ledger.digests.clear()
 
     def kill_session(self, session_id: int) -> bool:
         """Close a client's connection; False when there is no such session here."""

@@ -10,11 +10,12 @@ from sqlproxy.errors import NoServerAvailable, ServerError, ServerLost, Sqlproxy
 from sqlproxy.routing.base import Decision, Router
 from sqlproxy.routing.causal import PREAMBLE, PREAMBLE_TO_ASK, needs_sync
 from sqlproxy.routing.hints import MAY_WRITE, Hint, redirect
+from sqlproxy.session import reports
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.connect import Login, connect
 from sqlproxy.session.failure import Outcome, is_evidence, only_rolls_back
+from sqlproxy.session.guidance import ignore_hint
 from sqlproxy.session.pool import Pool, reuse
-from sqlproxy.session.service import restricted
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.session.transaction import leaves
 from sqlproxy.sql.bits import CALL, LAST, MULTI, READ, UNKNOWN, WRITE
@@ -102,7 +103,7 @@ class _Failed:
             self._number = snapshot.number
         router = service.routing
         if self._names:
-            snapshot = restricted(snapshot, frozenset(service.servers) - self._names)
+            snapshot = snapshot.only(service.servers.keys() - self._names)
             router = self._router = self._router or service.make_router()
         context = self._session.state.context_for(mask)
         decision = router.route(mask, context, snapshot, service.server_stats)
@@ -120,7 +121,7 @@ class _Failed:
         """A hint that is not followed is no error, but an operator's rule must not take a write to a replica."""
         ruling = self._session.ruling
         if not hint.rule or ruling is None:
-            self._session.ignore_hint(hint, reason)
+            ignore_hint(self._session, hint, reason)
             return
         ruling.ignored()
         if reason is MAY_WRITE and mask & WRITE and self._session.state.context.autocommit:
@@ -258,7 +259,7 @@ def join(session: Session, backend: Backend) -> None:
     if not session.state.begun:
         session.state.begin(backend.tracker.status, name)
     backend.owner = session
-    session.show_reports(backend)
+    reports.show(session, backend)
     session.backends[name] = backend
 
 

@@ -60,7 +60,7 @@ def _refusal(session: Session, shape: bytes) -> str:
 
 def _tell(session: Session, allowed: AllowList, shape: bytes) -> None:
     """The first of its kind is logged, as far as lines are not too many."""
-    dropped = session.service.statement_log.unlisted.take()
+    dropped = session.service.ledger.log.unlisted.take()
     if dropped < 0:
         return
     log.warning(

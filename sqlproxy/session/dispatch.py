@@ -11,7 +11,7 @@ from sqlproxy.errors import ServerLost, SqlproxyError
 from sqlproxy.routing.explain import as_rows, explained
 from sqlproxy.routing.hints import Target, asks_to_explain
 from sqlproxy.routing.rules import Verdict
-from sqlproxy.session import conflicts, exactly_once, killing, ruling, statements
+from sqlproxy.session import conflicts, exactly_once, guidance, killing, ruling, statements
 from sqlproxy.session.acquire import LossTold, acquire
 from sqlproxy.session.allowing import check_command, check_statement
 from sqlproxy.session.backend import Backend
@@ -119,7 +119,7 @@ async def _query(session: Session, command: bytes) -> None:
     if mask & EXECUTE_TEXT:
         body = session.state.text_statement(payload)
         mask = mask & ~TARGETS | (WRITE | UNKNOWN if body is None else body)
-    hint = session.hinted(mask, payload)
+    hint = guidance.hinted(session, mask, payload)
     if session.ruling is not None:
         if ruling.answer_from_cache(session, mask, payload):
             return
@@ -151,7 +151,7 @@ def _explain(session: Session, mask: int, payload: bytes) -> None:
         state.context,
         service.snapshot,
         service.server_stats,
-        hint=verdict.route.hint if verdict.route is not None else session.hinted(mask, payload),
+        hint=verdict.route.hint if verdict.route is not None else guidance.hinted(session, mask, payload),
         found=verdict.sentences,
         primary_accepts_reads=service.config.primary_accepts_reads,
         pins=list(state.pins.values()),
@@ -213,7 +213,7 @@ async def _reset_connection(session: Session, command: bytes) -> None:
     session.state.reset()
     session.log.clear()
     session.hints.clear()
-    session.follow_hints()
+    guidance.follow_hints(session)
     for backend in session.backends.values():
         backend.applied = session.state.history.position
     session.client.send_ok(command, session.state.status)

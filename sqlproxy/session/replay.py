@@ -12,7 +12,6 @@ from sqlproxy.session import acquire, statements
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.prepared import long_data_on, packet_on
 from sqlproxy.session.tally import Tally
-from sqlproxy.session.transaction import Step
 from sqlproxy.sql.bits import BEGIN, BEGIN_READ_ONLY, TARGETS, WRITE
 from sqlproxy.wire.attributes import with_block
 from sqlproxy.wire.constants import (
@@ -31,6 +30,7 @@ from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.response import QUERY
 
 if TYPE_CHECKING:
+    from sqlproxy.session.recording import Step
     from sqlproxy.session.session import Session
 
 log = logging.getLogger("sqlproxy.session")

@@ -1,5 +1,5 @@
 from sqlproxy.routing.readwritesplit cimport ReadWriteSplit
-from sqlproxy.session.digests cimport Digests
+from sqlproxy.session.ledger cimport Ledger
 from sqlproxy.session.stats cimport ServiceStats
 
 # Attributes that are not declared here work too, but live in a dictionary: slower.
@@ -10,9 +10,7 @@ cdef class Service:
     cdef public object servers
     cdef public dict server_stats
     cdef public ServiceStats stats
-    cdef public Digests digests
-    cdef public object statement_log
-    cdef public double slow_after
+    cdef public Ledger ledger
     cdef public object accounts
     cdef public object throttle
     cdef public object registry
@@ -39,7 +37,6 @@ cdef class Service:
     cdef public object mirrors
     cdef public ReadWriteSplit splitter
     cdef public object generations
-    cdef public object unknown
     cdef public object _unsubscribe
     cdef dict __dict__
     cdef object __weakref__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import ssl
 import time
 from collections import deque
@@ -20,17 +19,16 @@ from sqlproxy.routing.base import Router
 from sqlproxy.routing.readconn import ReadConn
 from sqlproxy.routing.readwritesplit import ReadWriteSplit
 from sqlproxy.routing.rules import RuleBook
+from sqlproxy.session import guidance
 from sqlproxy.session.answers import Answers
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.conflicts import ConflictCounters
 from sqlproxy.session.connect import Login
 from sqlproxy.session.deadlines import Deadlines
-from sqlproxy.session.digests import Digests
+from sqlproxy.session.ledger import Ledger
 from sqlproxy.session.mirror import Mirrors
 from sqlproxy.session.pool import Pool
 from sqlproxy.session.registry import Registry
-from sqlproxy.session.shapes import Shapes
-from sqlproxy.session.statement_log import StatementLog
 from sqlproxy.session.stats import ServerStats, ServiceStats
 from sqlproxy.sql.generations import generations_of
 from sqlproxy.topology.model import Role, Server, Snapshot
@@ -130,10 +128,7 @@ class Service:
         self.servers: Mapping[str, Server] = {server.name: server for server in servers}
         self.server_stats = {server.name: ServerStats() for server in servers}
         self.stats = ServiceStats()
-        self.unknown = Shapes()  # statements not understood
-        self.digests = Digests(config.max_digests)
-        self.statement_log = StatementLog(config)
-        self.slow_after = config.slow_after or math.inf  # seconds; inf: no statement is
+        self.ledger = Ledger(config)
         self.accounts = accounts
         self.throttle = throttle
         self.registry = registry
@@ -181,9 +176,7 @@ class Service:
         self.servers = {server.name: server for server in servers}
         self.clear_pools()
         self.pools = self._make_pools(servers)
-        self.digests.resize(config.max_digests)
-        self.statement_log.configure(config)
-        self.slow_after = config.slow_after or math.inf
+        self.ledger.configure(config)
         self._choose_router()
         self._on_snapshot(self._publisher.snapshot, self._publisher.snapshot)
         for session in [s for s in self.registry.sessions.values() if s.service is self]:
@@ -220,7 +213,7 @@ class Service:
         """Other rules from now on, or none; ``answers`` is where those with ``cache`` keep them."""
         self.rules, self.read_only, self.answers, self.allow_list = rules, read_only, answers, allow_list
         for session in [s for s in self.registry.sessions.values() if s.service is self]:
-            session.follow_rules()
+            guidance.follow_rules(session)
 
     def make_router(self) -> Router:
         """A router of this service's kind; sessions share one, slow paths make their own."""
@@ -269,7 +262,7 @@ class Service:
     @property
     def unknown_shapes(self) -> dict[str, int]:
         """The most frequent statements that were not understood, without literals, and their counts."""
-        return self.unknown.top()
+        return self.ledger.unknown.top()
 
     def note_pause(self, seconds: float) -> None:
         """A statement waited so long before it was sent to a server."""
@@ -319,7 +312,7 @@ class Service:
         """Only this service's servers."""
         if all(view.name in self.servers for view in snapshot.servers):
             return snapshot
-        return restricted(snapshot, frozenset(self.servers))
+        return snapshot.only(self.servers.keys())
 
     def offer(self) -> tuple[bytes, int, int]:
         """What clients are greeted with: version, capabilities and collation, as the servers have them.
@@ -366,18 +359,6 @@ def router_for(config: ServiceConfig) -> Router:
     if config.router == "readconn":
         return ReadConn(config.role)
     return ReadWriteSplit(config.primary_accepts_reads)
-
-
-def restricted(snapshot: Snapshot, names: frozenset[str]) -> Snapshot:
-    """The same verdict with only the servers named."""
-    return Snapshot(
-        number=snapshot.number,
-        at=snapshot.at,
-        servers=tuple(view for view in snapshot.servers if view.name in names),
-        primary=snapshot.primary if snapshot.primary in names else None,
-        alarms=snapshot.alarms,
-        causal=snapshot.causal,
-    )
 
 
 def version_key(version: str) -> tuple[int, ...]:

@@ -5,18 +5,14 @@ cdef class Session  # defined below
 from sqlproxy.session.backend cimport Backend, Owner
 from sqlproxy.session.client cimport Client
 from sqlproxy.session.prepared cimport BackendStatement, PreparedStatement, execute_on, reply_kind, statement_id
+from sqlproxy.session.ledger cimport Ledger
 from sqlproxy.session.service cimport Service
-from sqlproxy.session.digests cimport Digests
-from sqlproxy.session.histogram cimport Histogram
 from sqlproxy.session.state cimport SessionState
-from sqlproxy.session.transaction cimport Step, TransactionLog, begins_anew
+from sqlproxy.session.recording cimport TransactionLog
 from sqlproxy.sql.statement cimport classify
-from sqlproxy.session.stats cimport ServerStats
-from sqlproxy.sql.shape cimport shape_key
-from sqlproxy.wire.checksum cimport Checksum
 from sqlproxy.wire.response cimport ResponseTracker
 
-cdef unsigned long long EFFECTS, _FINDS_NOTHING, FOUND_ROWS, LAST, SHOW, _LEAVES, _OPENS, OPAQUE, _SLOW, READ, TARGETS
+cdef unsigned long long EFFECTS, FOUND_ROWS, LAST, _LEAVES, _OPENS, READ
 cdef unsigned long long UNKNOWN, WRITE
 cdef int COM_QUERY, COM_QUIT, COM_STMT_EXECUTE, SERVER_STATUS_AUTOCOMMIT, SERVER_STATUS_CURSOR_EXISTS
 cdef Py_ssize_t HEADER, MAX_PAYLOAD, _NO_BLOCK
@@ -47,7 +43,6 @@ cdef class Session(Owner):
     cdef public unsigned long long _mask
     cdef public int _kind
     cdef public PreparedStatement _executing
-    cdef public bint _was_open
     cdef public bint _doubtful
     cdef public bint _forwarded
     cdef public long long _sent
@@ -58,8 +53,6 @@ cdef class Session(Owner):
     cdef public int counts
     cdef public bint _records
     cdef public bint _recording
-    cdef long long _position
-    cdef bytes _prelude
     cdef public int _conflicts
     cdef public int _losses
     cdef public object _task
@@ -98,14 +91,7 @@ cdef class Session(Owner):
     @cython.locals(state=SessionState, tracker=ResponseTracker, status=cython.int, failed=cython.bint,
                    statement=PreparedStatement, long_data=tuple)
     cdef _finish(self, Backend backend)
-    @cython.locals(tracker=ResponseTracker, now=cython.double, seconds=cython.double, stats=ServerStats)
-    cdef _account(self, Backend backend, PreparedStatement statement, bint failed)
-    @cython.locals(text=bytes, mode=cython.int, start=Py_ssize_t, key=cython.ulonglong, known=cython.bint,
-                   digests=Digests)
-    cdef _count(self, str server, PreparedStatement statement, double seconds, long long rows, bint failed, double now)
     @cython.locals(state=SessionState)
     cdef bint _speaks_for_session(self, Backend backend) except -1
-    @cython.locals(state=SessionState, tracker=ResponseTracker, checksum=Checksum)
-    cdef _record(self, Backend backend, PreparedStatement statement, tuple long_data)
     cpdef idle(self)
     cpdef stop_waiting(self)

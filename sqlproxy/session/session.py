@@ -13,61 +13,48 @@ from collections.abc import Awaitable, Callable
 from time import monotonic, time
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from sqlproxy.errors import NoServerAvailable, ProtocolError, ServerProtocolError, SqlproxyError
+from sqlproxy.errors import NoServerAvailable, ProtocolError, SqlproxyError
 from sqlproxy.routing.allow_list import AllowList
 from sqlproxy.routing.causal import needs_sync
-from sqlproxy.routing.hints import Hint, HintStack
+from sqlproxy.routing.hints import HintStack
 from sqlproxy.routing.rules import Candidates, Verdict
-from sqlproxy.session import dispatch, failure, losses, replay
+from sqlproxy.session import dispatch, failure, guidance, leaving, losses, replay, reports, uploading
 from sqlproxy.session.backend import Backend, Owner
 from sqlproxy.session.connect import Login
 from sqlproxy.session.failure import Outcome
 from sqlproxy.session.prepared import PreparedStatement, execute_on, reply_kind, statement_id
+from sqlproxy.session.recording import TransactionLog
 from sqlproxy.session.replay import COUNTS
 from sqlproxy.session.ruling import Ruling, check_writable
-from sqlproxy.session.state import EFFECTS, SessionState, sets_reports
-from sqlproxy.session.transaction import GOES_ON, OPAQUE, Step, TransactionLog, begins_anew
+from sqlproxy.session.state import EFFECTS, SessionState
+from sqlproxy.session.transaction import GOES_ON
 from sqlproxy.sql.bits import (
     BEGIN,
     BEGIN_READ_ONLY,
     CALL,
-    DDL,
-    EXECUTE_TEXT,
-    EXPLAIN,
     FOUND_ROWS,
-    HINT,
-    KILL,
     LAST,
-    MODE_SERVERS,
     MULTI,
     READ,
-    SHOW,
-    TARGETS,
     UNKNOWN,
     USERVAR_WRITE,
     WRITE,
 )
 from sqlproxy.sql.classify import classify
-from sqlproxy.sql.shape import shape_key
-from sqlproxy.topology.model import AdminState
 from sqlproxy.wire.attributes import NONE, block_length, cut_execute, with_block, without_block
-from sqlproxy.wire.checksum import Checksum
 from sqlproxy.wire.constants import (
     CLIENT_QUERY_ATTRIBUTES,
     COM_QUERY,
     COM_QUIT,
     COM_STMT_BULK_EXECUTE,
     COM_STMT_EXECUTE,
-    COM_STMT_FETCH,
-    ER_LOCK_DEADLOCK,
     HEADER,
     MAX_PAYLOAD,
     SERVER_STATUS_AUTOCOMMIT,
     SERVER_STATUS_CURSOR_EXISTS,
 )
 from sqlproxy.wire.framing import UploadReader, payload_of
-from sqlproxy.wire.response import CURSOR, QUERY
-from sqlproxy.wire.session_track import Change, parse
+from sqlproxy.wire.response import QUERY
 
 if TYPE_CHECKING:
     from sqlproxy.session.client import Client
@@ -78,13 +65,11 @@ T = TypeVar("T")
 
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
 _PROGRESS: Final = b"\xff\xff\xff"  # begins MariaDB's report on a long statement, which its reply follows
-_FINDS_NOTHING: Final = EXPLAIN | DDL  # results that leave FOUND_ROWS() alone
 _NO_BLOCK: Final = len(NONE)
 _SETTLING: Final = 8  # statements for which a session makes do with the server that it logged in to for its reads
 _LEAVES: Final = (
     GOES_ON | MULTI | CALL | UNKNOWN
 )  # in a transaction elsewhere than on the primary, these are looked at closely
-_SLOW: Final = KILL | EXECUTE_TEXT | HINT  # facts that need more than forwarding
 
 
 class Session(Owner):
@@ -122,9 +107,6 @@ class Session(Owner):
         self.counts = COUNTS[service.config.transaction_replay_checksum]
         self._records = service.config.transaction_replay
         self._recording = False  # the statement at hand may belong to a transaction
-        self._position = 0  # of the history, when it was sent
-        self._prelude = b""  # SET TRANSACTION in force then
-        self._was_open = False  # a transaction, when it was sent
         self._conflicts = 0  # times the command at hand was run again after error 1213
         self._losses = 0  # and after its server was lost
         self._doubtful = False  # a statement that failed may have committed the transaction all the same
@@ -141,7 +123,9 @@ class Session(Owner):
         self._verdict: tuple[int, Verdict | None] = (-1, None)  # of the statement with this number
         self.seen_written = 0  # of ``state.written``, by the rules' cache, and when
         self.wrote_at = float("-inf")
-        self.follow_rules()
+        self._always_slow = 0  # facts of statements that take the slow path in any case
+        self._slow = 0  # and unless rules have nothing to say
+        guidance.follow_rules(self)
 
     # -- the fast path
 
@@ -277,7 +261,7 @@ class Session(Owner):
         if mask & WRITE:
             backend.stats.writes += 1
             if mask & UNKNOWN:
-                self._note_unknown(command)
+                self.service.ledger.note_unknown(self, command)
         else:
             backend.stats.reads += 1
         if backend.attributed and command[HEADER] == COM_QUERY:
@@ -288,17 +272,7 @@ class Session(Owner):
             mask & _OPENS != 0 or state.transaction != "" or not state.status & SERVER_STATUS_AUTOCOMMIT
         )
         if self._recording:
-            self._position = state.history.position
-            self._prelude = state.next_transaction
-            self._was_open = state.transaction != ""
-            backend.tracker.checksum = Checksum()
-            backend.tracker.counts = self.counts
-
-    def _note_unknown(self, command: bytes) -> None:
-        statement = self._executing
-        text = command[HEADER + 1 :] if statement is None else statement.payload[1:]
-        self.service.stats.unknown_statements += 1
-        self.service.unknown.note(text, self.state.mode)
+            self.log.expect(self, backend)
 
     def on_reply(self, backend: Backend, chunk: bytes, done: bool) -> None:
         """Relay a chunk of the reply; hold back what may turn out to be an error worth hiding."""
@@ -323,7 +297,7 @@ class Session(Owner):
         if done:
             self._finish(backend)
         elif tracker.upload:
-            self._begin_upload(backend)
+            uploading.begin(self, backend)
 
     def _finish(self, backend: Backend) -> None:
         """The reply is complete: learn from it, take the next command."""
@@ -344,62 +318,19 @@ class Session(Owner):
             text = payload_of(self._command) if self._mask & EFFECTS else b""  # of no use without
             state.completed(backend.server, self._mask, status, failed, text)
             if tracker.changed:
-                self._take_report(backend, statement.payload if statement is not None else payload_of(self._command))
+                reports.take(self, backend, statement.payload if statement is not None else payload_of(self._command))
             backend.applied = state.history.position
-        self._account(backend, statement, failed)
+        self.service.ledger.enter(self, backend, statement, failed)
         if backend.server != state.found and tracker.first > 0 and not failed:
-            self._note_found(backend.server)
+            state.note_found(backend.server, self._mask, self._kind)
         if failed and state.transaction != "":
             self._doubtful = self._doubtful or failure.may_commit(self._mask) or failure.may_end(tracker.error)
         else:
             self._doubtful = False
         if self._recording:
-            self._record(backend, statement, long_data)
+            self.log.take(self, backend, statement, long_data)
         self._current = None
         self.idle()
-
-    def _account(self, backend: Backend, statement: PreparedStatement | None, failed: bool) -> None:
-        """Count the statement at hand, run by ``backend``, and how long it took the client to get its whole reply."""
-        tracker = backend.tracker
-        now = monotonic()
-        seconds = now - self.active_at
-        if self._mask & WRITE:
-            backend.stats.write_times.add(seconds)
-        else:
-            backend.stats.read_times.add(seconds)
-        self._count(backend.server, statement, seconds, tracker.rows + tracker.affected, failed, now)
-        if seconds >= self.service.slow_after:
-            self.service.statement_log.slow(self, backend.server, statement, seconds)
-        if failed and self.service.config.error_log:
-            self.service.statement_log.answered(self, backend.server, statement, tracker.error)
-
-    def _count(
-        self, server: str, statement: PreparedStatement | None, seconds: float, rows: int, failed: bool, now: float
-    ) -> None:
-        text = self._command
-        mode = self.state.mode
-        start = HEADER + 1
-        if statement is not None:
-            text = statement.payload
-            start = 1
-            if not statement.key:
-                statement.key = shape_key(text, start, mode)
-            key = statement.key
-        elif text[HEADER] == COM_QUERY:
-            key = shape_key(text, start, mode)
-        else:
-            return
-        known = not self._mask & UNKNOWN
-        digests = self.service.digests
-        digests.note(key, text, start, mode, self.user, server, known, seconds, rows, self._size, failed, now)
-
-    def _note_found(self, server: str) -> None:
-        """A result set was answered: if it was a SELECT's, or a SHOW's but for warnings, FOUND_ROWS() is about it."""
-        mask = self._mask
-        asks = mask & LAST and mask & SHOW
-        finds = not mask & _FINDS_NOTHING or mask & SHOW  # DESCRIBE of a table is a SHOW
-        if finds and not asks and (self._kind == QUERY or self._kind == CURSOR):
-            self.state.found = server
 
     def _speaks_for_session(self, backend: Backend) -> bool:
         """False for the server of an open cursor when the session has gone on elsewhere."""
@@ -408,70 +339,9 @@ class Session(Owner):
             return False
         return not state.transaction or state.transaction == backend.server
 
-    def _take_report(self, backend: Backend, text: bytes) -> None:
-        """The server says that session state changed; what the text does not explain pins the session."""
-        try:
-            reports = backend.tracker.changes
-            change = parse(reports) if reports else Change(state=True)  # an EOF packet cannot say what changed
-        except ServerProtocolError as error:
-            log.warning("session %d: server %s: %s", self.number, backend.server, error.message)
-            self._drop(backend)
-            return
-        if not self.state.tracked(self._mask, text, change):
-            self._unexplained(backend, change)
-
-    def _unexplained(self, backend: Backend, change: Change) -> None:
-        self.service.stats.unexplained_changes += 1
-        cause = "a stored procedure" if self._mask & CALL else "a statement whose text does not show it"
-        names = b", ".join(sorted(change.variables)).decode(errors="replace")
-        reason = f"session state{f' ({names})' if names else ''} changed on {backend.server} by {cause}"
-        if backend.server == self.service.snapshot.primary:
-            self.state.pin("tracker", reason, backend.server)
-        elif not self.state.in_transaction:  # a replica must not become where writes go: nobody shall have that state
-            log.info("session %d: %s, which is given up", self.number, reason)
-            self._drop(backend)
-
     def asks_for_reports(self) -> bool:
         """The client says by the statement at hand whether it is told that session state has changed."""
-        text = payload_of(self._command) if self._executing is None else self._executing.payload
-        if not sets_reports(text, self.state.mode):
-            return False
-        self.sees_state_changes = True
-        for backend in self.backends.values():
-            self.show_reports(backend)
-        return True
-
-    def show_reports(self, backend: Backend) -> None:
-        """A client that tracks session state and asked for these reports gets them."""
-        if backend.only_state_change and self.sees_state_changes:
-            backend.filters = False
-
-    def _record(self, backend: Backend, statement: PreparedStatement | None, long_data: tuple[bytes, ...]) -> None:
-        """Keep the completed statement if a transaction is open now."""
-        state, tracker = self.state, backend.tracker
-        if tracker.error == ER_LOCK_DEADLOCK:
-            state.lose_transaction()  # the server has rolled all of it back
-        if not state.transaction:
-            self.log.clear()
-            return
-        if not self._was_open or (begins_anew(self._mask) and not tracker.error):
-            self.log.begin(self._position, self._prelude)
-        elif not self.log.steps:
-            self.log.forbid("its beginning was not recorded")
-        if self._doubtful:
-            self.log.forbid("a statement that failed may have committed it")
-        checksum = tracker.checksum
-        if checksum is None:
-            self.log.forbid("a part of it was not recorded")
-            return
-        types = statement.types if statement is not None else b""
-        digest, kind = checksum.digest(), self._kind
-        command, mask, insert_id = self._command, self._mask, tracker.insert_id
-        self.log.record(Step(command, kind, mask, digest, insert_id, statement, types, long_data, self.block))
-        if self._mask & OPAQUE:
-            self.log.forbid("one of its statements may have committed a part of it")
-        if kind == CURSOR or self._command[HEADER] == COM_STMT_FETCH:
-            self.log.forbid("it has read through a cursor")
+        return reports.asked_for(self)
 
     async def replay(self, reason: str, claim: bytes = b"", *, anywhere: bool = True) -> str:
         """Bring back the transaction lost for ``reason``; "" when it is open again, else why it is not.
@@ -506,30 +376,12 @@ class Session(Owner):
         self.stop_waiting()
         self.active_at = monotonic()
         if self.service.leaving:
-            self._leave(self.service.leaving)
+            leaving.leave(self, self.service.leaving)
         self.client.next_command()
 
-    # -- LOAD DATA LOCAL INFILE
-
-    def _begin_upload(self, backend: Backend) -> None:
-        self.uploading = UploadReader()
-        self.log.forbid("it has loaded a local file")
-        rest = self.client.take_rest()
-        if rest:
-            self.upload(rest)
-
     def upload(self, chunk: bytes) -> None:
-        """Bytes of the file a server asked for; what follows its end is the client's next command."""
-        backend, reader = self._current, self.uploading
-        if backend is None or reader is None:
-            return
-        end = reader.feed(chunk)
-        backend.write(chunk if end < 0 else chunk[:end])
-        if end >= 0:
-            self.uploading = None
-            backend.tracker.resume_upload()
-            if end < len(chunk):
-                self.client.put_back(chunk[end:])
+        """Bytes of the file a server asked for."""
+        uploading.upload(self, self._current, chunk)
 
     # -- failures
 
@@ -537,12 +389,16 @@ class Session(Owner):
         """A backend broke or was given up."""
         losses.on_lost(self, backend, reason)
 
+    def on_snapshot(self, lost: dict[str, str]) -> None:
+        """The servers' roles have changed; ``lost``: servers that are gone, and why."""
+        leaving.on_snapshot(self, lost)
+
+    def relieve(self, oldest: int) -> None:
+        """Servers are silent: see ``session.leaving``."""
+        leaving.relieve(self, oldest)
+
     def _fail(self, error: SqlproxyError) -> None:
-        statement = self._prepared_at_hand()
-        now = monotonic()
-        self._size = 0
-        self._count("", statement, now - self.active_at, 0, True, now)
-        self.service.statement_log.refused(self, statement, error)
+        self.service.ledger.refuse(self, self._prepared_at_hand(), error)
         self.client.send_error(self._command, error)
 
     @property
@@ -564,45 +420,6 @@ class Session(Owner):
     def tell_loss(self, loss: tuple[Outcome, str]) -> None:
         """Answer the command at hand with a loss that happened before it."""
         losses.tell(self, *loss)
-
-    def on_snapshot(self, lost: dict[str, str]) -> None:
-        """Give up connections to servers that are lost; leave those to be left as soon as work there ends."""
-        self.state.mode = self.state.mode & ~MODE_SERVERS | self.service.generations
-        for server in lost.keys() & self.backends.keys():
-            self.backends[server].abort(lost[server])
-        if self.service.leaving and not self.busy:
-            self._leave(self.service.leaving)
-
-    def relieve(self, oldest: int) -> None:
-        """Take the command at hand, if sent since tick ``oldest``, from a silent server to where it can go on.
-
-        That is as if the server were lost, so only what a loss costs nothing: no write whose outcome would be unknown.
-        """
-        suspects = self.service.suspects
-        backend = self.running_on
-        if backend is None:
-            if self._task is not None and not self.in_doubt:  # catching up, replaying, preparing: all begin anew
-                for server in suspects.keys() & self.backends.keys():
-                    if not self.backends[server].tracker.done:
-                        self.backends[server].abort(suspects[server])
-        elif (
-            backend.server in suspects
-            and self._sent >= oldest
-            and (backend is self._attending or losses.may_leave(self))
-        ):
-            backend.abort(suspects[backend.server])
-
-    def _leave(self, servers: frozenset[str]) -> None:
-        """Close connections where nothing is open; maintenance moves open transactions by replay."""
-        context = self.state.context
-        kept = {context.pinned, *(statement.cursor for statement in self.state.statements.values())}
-        for server in servers & self.backends.keys() - kept:
-            if server == context.transaction:
-                view = self.service.snapshot.server(server)
-                if view is None or view.state is not AdminState.MAINTENANCE or not self.log.replayable:
-                    continue
-                self._loss = (Outcome.TRANSACTION_LOST, f"server {server} is in maintenance")
-            self._drop(self.backends[server])
 
     def _drop(self, backend: Backend) -> None:
         self.backends.pop(backend.server, None)
@@ -656,25 +473,6 @@ class Session(Owner):
             self.service.waiting -= 1
             self.waiting = ""
 
-    def hinted(self, mask: int, payload: bytes) -> Hint | None:
-        """The hint that the command at hand (a payload with a text) carries or has from an open block."""
-        hint = self.hints.take(self.statements, mask, payload, 1, self.state.mode)
-        self.follow_hints()
-        return hint
-
-    def follow_hints(self) -> None:
-        """Take the slow path for everything while a block of hints is open or rules may concern the session."""
-        self._always_slow = _SLOW | (WRITE if self.exactly_once or self.service.read_only else 0)
-        self._always_slow |= TARGETS if self.hints.active else 0
-        self._slow = self._always_slow | (TARGETS if self.rules is not None or self.allow_list is not None else 0)
-
-    def follow_rules(self) -> None:
-        """Find the rules that may concern this session."""
-        book, user = self.service.rules, self.login.credentials.username.decode(errors="replace")
-        self.rules = book.candidates(self.service.name, user, self.client.address) if book is not None else None
-        self.allow_list = self.service.allow_list
-        self.follow_hints()
-
     def _passes(self, mask: int, data: bytes, start: int) -> bool:
         """Rules may concern the statement ``data[start:]``, but none acts and nothing else is in its way."""
         if mask & self._always_slow:
@@ -705,13 +503,6 @@ class Session(Owner):
         if self.service.read_only:
             check_writable(self, mask)
 
-    def ignore_hint(self, hint: Hint, reason: str) -> None:
-        """Count a hint that cannot be followed; the session's first one is logged."""
-        self.service.stats.hints_ignored += 1
-        if not self.hints.told:
-            self.hints.told = True
-            log.info("session %d: a hint (%s) is ignored: %s", self.number, hint, reason)
-
     def executing(self, statement: PreparedStatement) -> None:
         """The next command streamed executes this statement."""
         self._executing = statement
@@ -720,7 +511,7 @@ class Session(Owner):
         """Take in a statement whose reply was collected instead of streamed."""
         self._mask = mask
         self._size = 0
-        self._account(backend, self._prepared_at_hand(), failed)
+        self.service.ledger.enter(self, backend, self._prepared_at_hand(), failed)
         self.state.completed(backend.server, mask, backend.tracker.status, failed, payload_of(self._command))
         backend.applied = self.state.history.position
 
@@ -793,7 +584,7 @@ class Session(Owner):
         self.state = SessionState(login.database, service.config.max_session_history, charset, service.generations)
         self.log.clear()
         self.hints.clear()
-        self.follow_rules()
+        guidance.follow_rules(self)
 
     def limit_wait(self, seconds: float) -> None:
         """What is waited for from now on, is waited for no longer than this."""
@@ -817,25 +608,3 @@ class Session(Owner):
                 del self.backends[backend.server]
             else:
                 self._drop(backend)
-
-    def describe(self) -> dict[str, object]:
-        """One row for operators."""
-        context = self.state.context
-        written_on = self.service.snapshot.primary
-        state = "waiting" if self.waiting else "active" if self.busy else "idle"
-        return {
-            "id": self.number,
-            "service": self.service.name,
-            "user": self.login.credentials.username.decode(errors="replace"),
-            "host": self.client.host,
-            "database": self.state.database.decode(errors="replace"),
-            "primary": written_on if written_on in self.backends else None,
-            "replica": next((name for name in self.backends if name != written_on), None),
-            "state": state,
-            "waiting_for": self.waiting,
-            "in_transaction": bool(context.transaction),
-            "pins": list(self.state.pins.values()),
-            "statements": self.statements,
-            "since": self.started,
-            "idle_seconds": 0.0 if self.busy else round(monotonic() - self.active_at, 3),
-        }

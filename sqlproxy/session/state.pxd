@@ -3,8 +3,8 @@ import cython
 from sqlproxy.session.history cimport History
 from sqlproxy.session.transaction cimport begins_anew
 
-cdef unsigned long long _EFFECTS, NEXT_TRX, SESSION, WRITE
-cdef int _TELLING
+cdef unsigned long long _EFFECTS, _FINDS_NOTHING, LAST, NEXT_TRX, SESSION, SHOW, WRITE
+cdef int CURSOR, QUERY, _TELLING
 
 # Every attribute is declared: with a dictionary for others, each compiled call would first look for overridden methods.
 cdef class SessionState:
@@ -32,4 +32,5 @@ cdef class SessionState:
     @cython.locals(was_open=cython.bint, changed=cython.bint)
     cpdef completed(self, str server, unsigned long long mask, int status, bint failed, bytes command)
     cpdef bint needs(self, unsigned long long mask, int status, str server) except -1
+    cpdef note_found(self, str server, unsigned long long mask, int kind)
     cdef _refresh(self, str server)

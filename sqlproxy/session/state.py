@@ -18,11 +18,14 @@ from sqlproxy.sql.bits import (
     AUTOCOMMIT_OFF,
     AUTOCOMMIT_ON,
     AUTOCOMMIT_UNKNOWN,
+    DDL,
     DEALLOCATE_TEXT,
     DROP_TEMP,
     EXECUTE_TEXT,
+    EXPLAIN,
     FOUND_ROWS,
     HANDLER,
+    LAST,
     LITERAL_ONLY,
     LOCK_TABLES,
     MODE_ANSI_QUOTES,
@@ -35,6 +38,7 @@ from sqlproxy.sql.bits import (
     SESSION,
     SET_CHARSET,
     SET_GLOBAL,
+    SHOW,
     SQL_MODE,
     TEMP_TABLE,
     UNLOCK_TABLES,
@@ -57,6 +61,7 @@ from sqlproxy.wire.constants import (
     SERVER_STATUS_IN_TRANS_READONLY,
     SERVER_STATUS_NO_BACKSLASH_ESCAPES,
 )
+from sqlproxy.wire.response import CURSOR, QUERY
 from sqlproxy.wire.session_track import Change
 
 # Facts of a statement that change what is known of the session once it has succeeded.
@@ -85,6 +90,7 @@ _TELLING: Final = (
     | SERVER_STATUS_NO_BACKSLASH_ESCAPES
     | SERVER_STATUS_ANSI_QUOTES
 )
+_FINDS_NOTHING: Final = EXPLAIN | DDL  # results that leave FOUND_ROWS() alone
 _PIN_REASONS: Final = {
     TEMP_TABLE: "a temporary table",
     LOCK_TABLES: "LOCK TABLES",
@@ -221,6 +227,13 @@ class SessionState:
             or server != self.last
             or self.next_transaction
         )
+
+    def note_found(self, server: str, mask: int, kind: int) -> None:
+        """A result set was answered: if it was a SELECT's, or a SHOW's but for warnings, FOUND_ROWS() is about it."""
+        asks = mask & LAST and mask & SHOW
+        finds = not mask & _FINDS_NOTHING or mask & SHOW  # DESCRIBE of a table is a SHOW
+        if finds and not asks and kind in (QUERY, CURSOR):
+            self.found = server
 
     def pin(self, what: str, reason: str, server: str) -> None:
         """Tie the session to a server, the only one that has this state."""

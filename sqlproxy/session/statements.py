@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from sqlproxy.errors import PacketTooLarge, ServerError, ServerLost, SqlproxyError
-from sqlproxy.session import ruling
+from sqlproxy.session import guidance, ruling
 from sqlproxy.session.acquire import acquire, refuse_evidence
 from sqlproxy.session.allowing import check_statement
 from sqlproxy.session.backend import Backend
@@ -56,7 +56,7 @@ async def prepare(session: Session, command: bytes) -> None:
         command = ruling.begin(session, command)
     payload = payload_of(command)
     mask = executable_mask(classify(payload, 1, session.state.mode))
-    hint = session.hinted(mask, payload)
+    hint = guidance.hinted(session, mask, payload)
     state = session.state
     state.last_prepared = 0
     while True:

@@ -7,8 +7,8 @@ nobody changes one.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -165,6 +165,14 @@ class Snapshot:
             if view.name == name:
                 return view
         return None
+
+    def only(self, names: Collection[str]) -> Snapshot:
+        """The same verdict with only the servers named."""
+        return replace(
+            self,
+            servers=tuple(view for view in self.servers if view.name in names),
+            primary=self.primary if self.primary in names else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from sqlproxy.session.client import Client
+from sqlproxy.session.overview import row
 from sqlproxy.topology.model import AdminState, Role
 from sqlproxy.wire import codec
 from sqlproxy.wire import constants as c
@@ -101,7 +102,7 @@ async def test_a_write_refused_by_the_server_runs_again_once_there_is_a_primary(
     client.send(query("INSERT INTO t VALUES (2)"))
     await settle()
     assert client.take() == b""
-    assert client.session.describe()["state"] == "waiting"
+    assert row(client.session)["state"] == "waiting"
     assert b.evidence == [("n1", f"error {code} from a session")]
     b.publish(n1=Role.NON_PRIMARY, n2=Role.PRIMARY)
     await settle()
@@ -711,13 +712,13 @@ async def test_a_session_is_described_for_operators(bench: MakeBench) -> None:
     b = bench()
     client = b.client(database=b"shop")
     await client.ask("BEGIN")
-    row = client.session.describe()
-    assert row["user"] == "app"
-    assert row["database"] == "shop"
-    assert row["primary"] == "n1"
-    assert row["in_transaction"] is True
-    assert row["state"] == "idle"
-    assert "secret" not in repr(row)
+    found = row(client.session)
+    assert found["user"] == "app"
+    assert found["database"] == "shop"
+    assert found["primary"] == "n1"
+    assert found["in_transaction"] is True
+    assert found["state"] == "idle"
+    assert "secret" not in repr(found)
 
 
 def test_a_client_is_named_by_its_address() -> None:

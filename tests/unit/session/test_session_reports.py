@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sqlproxy.session.overview import row
 from sqlproxy.session.state import SessionState
 from sqlproxy.sql.classify import classify
 from sqlproxy.wire import codec
@@ -84,7 +85,7 @@ async def test_an_unexplained_change_on_the_primary_pins(bench: MakeBench) -> No
     client = b.client()
     b.fleet["n1"].script = lambda connection, payload: reporting(b"\x02\x011")
     assert await client.ask("CALL p()") == ok()
-    assert client.session.describe()["pins"] == ["session state changed on n1 by a stored procedure"]
+    assert row(client.session)["pins"] == ["session state changed on n1 by a stored procedure"]
     assert b.service.stats.unexplained_changes == 1
 
 
@@ -96,7 +97,7 @@ async def test_an_unexplained_change_on_a_replica_never_leads_writes_there(bench
     for name in ("n2", "n3"):
         b.fleet[name].script = lambda connection, payload: reporting(b"\x02\x011")
     assert await client.ask("SELECT a FROM v") == ok()
-    assert client.session.describe()["pins"] == []
+    assert row(client.session)["pins"] == []
     assert is_ok(await client.ask("INSERT INTO t VALUES (1)"))
     assert b.fleet.committed == [1]
     assert set(client.session.backends) == {"n1"}

@@ -27,3 +27,10 @@ def test_addresses_read_as_they_are_written() -> None:
     assert str(Address("127.0.0.1", 3306)) == "127.0.0.1:3306"
     assert str(Address("::1", 3306)) == "[::1]:3306"
     assert str(Address(path="/run/mysqld.sock")) == "unix:/run/mysqld.sock"
+
+
+def test_a_verdict_on_some_of_the_servers_has_no_primary_that_is_not_among_them() -> None:
+    views = tuple(ServerView(name, Role.REPLICA, AdminState.ACTIVE, "it is fine") for name in ("n1", "n2", "n3"))
+    whole = Snapshot(7, 1.0, views, "n1", ("an alarm",), "galera")
+    assert whole.only({"n1", "n3"}) == Snapshot(7, 1.0, (views[0], views[2]), "n1", ("an alarm",), "galera")
+    assert whole.only({"n2"}) == Snapshot(7, 1.0, (views[1],), None, ("an alarm",), "galera")

@@ -20,7 +20,7 @@ MakeBench = Callable[..., Bench]
 
 
 def figures(b: Bench) -> dict[tuple[str, str], Figures]:
-    return {(row.statement, row.server): row for row in b.service.digests.figures("app")}
+    return {(row.statement, row.server): row for row in b.service.ledger.digests.figures("app")}
 
 
 @virtual
