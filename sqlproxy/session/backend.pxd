@@ -31,6 +31,7 @@ cdef class Backend(Receiver):
     cdef public bint filters
     cdef public bint only_state_change
     cdef public bint attributed
+    cdef public object fill
     cdef public bytes _kept
     cdef public object _prelude
     cdef public bint _starting

@@ -28,6 +28,7 @@ from sqlproxy.wire.constants import (
     HEADER,
     SERVER_STATUS_AUTOCOMMIT,
 )
+from sqlproxy.wire.definitions import Definitions
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.packets import parse_err
 from sqlproxy.wire.response import QUERY, SINGLE, ResponseTracker
@@ -89,6 +90,7 @@ class Backend(Receiver):
         self.filters = False  # reports of changed session state are more than the client shall see
         self.only_state_change = False  # of these, leave out only what the client did not ask for
         self.attributed = False  # its COM_QUERYs begin with query attributes
+        self.fill: Definitions | None = None  # for the reply that comes next
         self._kept = b""  # the beginning of a packet that may have to be filtered
         self._transport: asyncio.Transport | None = None
         self._direct: Writer | None = None  # the transport, when it is one that needs no lookup
@@ -140,6 +142,8 @@ class Backend(Receiver):
                 return
             if not chunk and end < 0:
                 return
+        if self.fill is not None:
+            chunk = self._filled(self.fill, chunk, end >= 0)
         if self._collected is not None:
             self._collect(chunk, end >= 0)
         elif self.owner is not None:
@@ -156,6 +160,16 @@ class Backend(Receiver):
         if not tracker.marks or (self.only_state_change and self.owner is not None and self.owner.asks_for_reports()):
             return whole[:ready]
         return without_report(whole[:ready], tracker.marks, only_state_change=self.only_state_change)
+
+    def _filled(self, fill: Definitions, chunk: bytes, done: bool) -> bytes:
+        """A chunk of a reply with the definitions that the client does not know."""
+        chunk = fill.feed(chunk)
+        if done:
+            self.fill = None
+            if fill.used:
+                self.tracker.described = True
+                self.tracker.definitions = fill.payloads
+        return chunk
 
     def write(self, data: bytes) -> None:
         """Write bytes that have no reply of their own: an uploaded file, a closed statement, long data."""

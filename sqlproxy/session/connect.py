@@ -37,6 +37,7 @@ from sqlproxy.wire.constants import (
     HEADER,
     MARIADB_CLIENT_EXTENDED_METADATA,
     MARIADB_CLIENT_STMT_BULK_OPERATIONS,
+    METADATA_MAY_LACK,
 )
 from sqlproxy.wire.handshake import Greeting, HandshakeResponse, split
 from sqlproxy.wire.packets import parse_ok
@@ -48,6 +49,7 @@ MUST_AGREE: Final = (
     | CLIENT_SESSION_TRACK  # reports a client did not ask for are taken out
     | MARIADB_CLIENT_STMT_BULK_OPERATIONS
     | MARIADB_CLIENT_EXTENDED_METADATA
+    | METADATA_MAY_LACK
 )
 _ALWAYS: Final = (
     CLIENT_LONG_PASSWORD | CLIENT_PROTOCOL_41 | CLIENT_SECURE_CONNECTION | CLIENT_PLUGIN_AUTH | CLIENT_TRANSACTIONS
@@ -150,6 +152,7 @@ async def _log_in(server: Server, backend: Backend, sock: socket.socket, login: 
     protocol = cast(asyncio.Protocol, backend)  # which it is in all but name
     capabilities = _capabilities(server, greeting, login)
     backend.tracker.tracking = backend.filters = bool(capabilities & CLIENT_SESSION_TRACK)
+    backend.tracker.optional = bool(capabilities & METADATA_MAY_LACK)
     backend.only_state_change = bool(login.capabilities & CLIENT_SESSION_TRACK)
     backend.attributed = bool(capabilities & CLIENT_QUERY_ATTRIBUTES)
     backend.thread_id = greeting.connection_id

@@ -156,10 +156,8 @@ def _explain(session: Session, mask: int, payload: bytes) -> None:
         primary_accepts_reads=service.config.primary_accepts_reads,
         pins=list(state.pins.values()),
     )
-    deprecate_eof = bool(client.capabilities & c.CLIENT_DEPRECATE_EOF)
-    extended = bool(client.capabilities & c.MARIADB_CLIENT_EXTENDED_METADATA)
     rows = as_rows({"service": service.name, **answer})
-    client.write(text_result(("what", "explanation"), rows, 1, state.status, deprecate_eof, extended))
+    client.write(text_result(("what", "explanation"), rows, 1, state.status, client.capabilities))
     session.idle()
 
 

@@ -27,7 +27,7 @@ from sqlproxy.session.conflicts import WORDS, conflict_of
 from sqlproxy.session.failure import Outcome
 from sqlproxy.session.prepared import execute_on, long_data_on, reply_kind, statement_id
 from sqlproxy.session.replay import LEADING, AlreadyCommitted
-from sqlproxy.session.statements import prepare_again
+from sqlproxy.session.statements import ready_on
 from sqlproxy.sql.bits import (
     BEGIN,
     BEGIN_READ_ONLY,
@@ -117,7 +117,7 @@ async def run_prepared(session: Session, command: bytes) -> bool:
         return False
 
     async def execute(backend: Backend) -> bytes:
-        target = backend.statements.get(statement.number) or await prepare_again(session, backend, statement)
+        target = await ready_on(session, backend, statement)
         for payload in statement.long_data:
             backend.write(long_data_on(target, payload))
         packet = execute_on(statement, target, command, session.block)

@@ -209,5 +209,6 @@ def last_value(reply: bytes) -> bytes:
         end = pos + HEADER + int.from_bytes(reply[pos : pos + 3], "little")
         payloads.append(reply[pos + HEADER : end])
         pos = end
-    row = payloads[-2] if len(payloads) > 3 else b""  # count, column, (EOF), row, end
+    bare = len(payloads) == 3 and payloads[0] == b"\x01\x00"  # a client has asked for results without definitions
+    row = payloads[-2] if bare or len(payloads) > 3 else b""  # count, column, (EOF), row, end
     return b"" if not row or row[0] in (0xFB, 0xFE) else row[1:]

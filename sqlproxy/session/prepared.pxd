@@ -17,6 +17,8 @@ cdef class PreparedStatement:
     cdef public str cursor
     cdef public bytes database
     cdef public object hint
+    cdef public bytes definitions
+    cdef public int version
 
     cpdef reset(self)
 
@@ -24,6 +26,8 @@ cdef class BackendStatement:
     cdef public unsigned int number
     cdef public bytes types
     cdef public bint attributed
+    cdef public list definitions
+    cdef public int version
 
 @cython.locals(start=Py_ssize_t, low=cython.uint)
 cpdef unsigned int statement_id(bytes command) except? 0xFFFFFFFF

@@ -33,12 +33,16 @@ class PreparedStatement:
     ``types`` the newest parameter types (two bytes each), once sent;
     ``long_data`` the COM_STMT_SEND_LONG_DATA payloads for the next execution, ``overflow`` that they were too many,
     ``cursor`` the server that holds an open cursor.
+
+    For clients that keep column definitions (MariaDB's CACHE_METADATA): ``version`` counts how often the client was
+    told new ones, ``definitions`` is a digest of the newest, b"" when they are not known.
     """
 
     __slots__ = (
         "columns",
         "cursor",
         "database",
+        "definitions",
         "hint",
         "key",
         "long_data",
@@ -49,6 +53,7 @@ class PreparedStatement:
         "parameters",
         "payload",
         "types",
+        "version",
     )
 
     def __init__(self, number: int, payload: bytes, mask: int, parameters: int, columns: int) -> None:
@@ -65,6 +70,8 @@ class PreparedStatement:
         self.cursor = ""
         self.database = b""
         self.hint: Hint | None = None  # in its text, for every execution
+        self.definitions = b""
+        self.version = 0
 
     def add_long_data(self, payload: bytes, limit: int) -> None:
         """Keep a COM_STMT_SEND_LONG_DATA payload until the execution; beyond ``limit`` bytes nothing is kept."""
@@ -91,15 +98,27 @@ class PreparedStatement:
 class BackendStatement:
     """The same statement on one backend: its id there and the types that backend was told.
 
-    ``attributed``: executions carry query attributes there, be it none.
+    ``attributed``: executions carry query attributes there, be it none. ``version``: of the definitions that this
+    server has told last and leaves out, as the client knows them; -1 when the client knows others, then they are in
+    ``definitions``.
     """
 
-    __slots__ = ("attributed", "number", "types")
+    __slots__ = ("attributed", "definitions", "number", "types", "version")
 
     def __init__(self, number: int, attributed: bool = False) -> None:
         self.number = number
         self.types = b""
         self.attributed = attributed
+        self.definitions: list[bytes] = []
+        self.version = 0
+
+
+def describe(statement: PreparedStatement, target: BackendStatement, digest: bytes) -> None:
+    """The client was told definitions, which this server leaves out from now on; ``digest``: b"" if not known."""
+    statement.version += 1
+    statement.definitions = digest
+    target.version = statement.version
+    target.definitions = []
 
 
 def statement_id(command: bytes) -> int:

@@ -158,7 +158,7 @@ async def _packet(session: Session, backend: Backend, step: Step) -> bytes:
     if statement is None:
         text = step.command[HEADER] == COM_QUERY
         return with_block(step.command, step.block) if backend.attributed and text else step.command
-    target = backend.statements.get(statement.number) or await statements.prepare_again(session, backend, statement)
+    target = await statements.ready_on(session, backend, statement)
     for payload in step.long_data:
         backend.write(long_data_on(target, payload))
     statement.types = step.types

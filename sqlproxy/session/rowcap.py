@@ -33,8 +33,8 @@ class RowCap:
         self._continues = False  # the next packet belongs to the one before
         self._head = b""  # the beginning of a packet not yet known
 
-    def feed(self, chunk: bytes, deprecate_eof: bool) -> bytes:
-        """What of the reply so far may pass."""
+    def feed(self, chunk: bytes, deprecate_eof: bool, optional: bool = False) -> bytes:
+        """What of the reply so far may pass; ``optional``: definitions may lack, see METADATA_MAY_LACK."""
         if self.over:
             return b""
         data, self._head = self._head + chunk, b""
@@ -49,14 +49,14 @@ class RowCap:
             known = position + HEADER + min(length, _DECIDES)
             if len(data) < min(known, position + HEADER + _DECIDES) or len(data) - position < HEADER:
                 break
-            if not self._passes(data[position + HEADER : known], length, deprecate_eof):
+            if not self._passes(data[position + HEADER : known], length, deprecate_eof, optional):
                 self.over, self.sequence = True, data[position + 3]
                 return data[:position]
             self._left = HEADER + length
         self._head = data[position:]
         return data[:position]
 
-    def _passes(self, head: bytes, length: int, deprecate_eof: bool) -> bool:
+    def _passes(self, head: bytes, length: int, deprecate_eof: bool, optional: bool) -> bool:
         """Note a packet that begins; False for a row too many."""
         continues, self._continues = self._continues, length == MAX_PAYLOAD
         if continues:
@@ -66,6 +66,8 @@ class RowCap:
             if first not in (OK, ERR, EOF, _LOCAL_INFILE):
                 self._definitions = int.from_bytes(head[1:3], "little") if first == 0xFC else first
                 self._state, self._seen = _DEFINITIONS, 0
+                if optional and not head[-1]:
+                    self._state = _ROWS if deprecate_eof else _DEFINITIONS_EOF
         elif self._state == _DEFINITIONS:
             self._definitions -= 1
             if not self._definitions:

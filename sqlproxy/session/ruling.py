@@ -182,7 +182,7 @@ class Ruling:
 
     def _capped(self, cap: RowCap, backend: Backend, chunk: bytes, done: bool) -> bytes:
         was_over = cap.over
-        passed = cap.feed(chunk, backend.tracker.deprecate_eof)
+        passed = cap.feed(chunk, backend.tracker.deprecate_eof, backend.tracker.optional)
         if not cap.over or was_over:
             return passed
         rule = self.verdict.max_rows

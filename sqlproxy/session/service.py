@@ -63,12 +63,13 @@ from sqlproxy.wire.constants import (
     MARIADB_CLIENT_EXTENDED_METADATA,
     MARIADB_CLIENT_PROGRESS,
     MARIADB_CLIENT_STMT_BULK_OPERATIONS,
+    METADATA_MAY_LACK,
     NATIVE,
 )
 from sqlproxy.wire.handshake import GreetingForm, split
 from sqlproxy.wire.rsa import RSAKey
 
-# What the proxy can relay; MariaDB's cached metadata are not among it.
+# What the proxy can relay.
 RELAYED: Final = (
     CLIENT_FOUND_ROWS
     | CLIENT_LONG_FLAG
@@ -88,6 +89,7 @@ RELAYED: Final = (
     | MARIADB_CLIENT_PROGRESS
     | MARIADB_CLIENT_STMT_BULK_OPERATIONS
     | MARIADB_CLIENT_EXTENDED_METADATA
+    | METADATA_MAY_LACK
 )
 # What the proxy itself does, whatever the servers can.
 _OWN: Final = (

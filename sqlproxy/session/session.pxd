@@ -58,6 +58,7 @@ cdef class Session(Owner):
     cdef public object _task
     cdef public object hints
     cdef public bint sees_state_changes
+    cdef public bint _keeps
     cdef public bint exactly_once
     cdef public bint in_doubt
     cdef public Backend _attending

@@ -18,7 +18,7 @@ from sqlproxy.routing.allow_list import AllowList
 from sqlproxy.routing.causal import needs_sync
 from sqlproxy.routing.hints import HintStack
 from sqlproxy.routing.rules import Candidates, Verdict
-from sqlproxy.session import dispatch, failure, guidance, leaving, losses, replay, reports, uploading
+from sqlproxy.session import dispatch, failure, guidance, leaving, losses, replay, reports, statements, uploading
 from sqlproxy.session.backend import Backend, Owner
 from sqlproxy.session.connect import Login
 from sqlproxy.session.failure import Outcome
@@ -49,6 +49,7 @@ from sqlproxy.wire.constants import (
     COM_STMT_BULK_EXECUTE,
     COM_STMT_EXECUTE,
     HEADER,
+    MARIADB_CLIENT_CACHE_METADATA,
     MAX_PAYLOAD,
     SERVER_STATUS_AUTOCOMMIT,
     SERVER_STATUS_CURSOR_EXISTS,
@@ -95,6 +96,7 @@ class Session(Owner):
         self._command = b""  # as the client sent it but for its query attributes, for running it again
         self.block = NONE  # these
         self._attributed = bool(login.capabilities & CLIENT_QUERY_ATTRIBUTES)
+        self._keeps = bool(login.capabilities & MARIADB_CLIENT_CACHE_METADATA)  # the client does definitions
         self._mask = 0
         self._kind = QUERY
         self._executing: PreparedStatement | None = None
@@ -188,7 +190,7 @@ class Session(Owner):
         if backend is None:
             return False
         target = backend.statements.get(statement.number)
-        if target is None:
+        if target is None or target.version != statement.version:
             return False
         self._executing = statement
         self._send(backend, execute_on(statement, target, command, self.block), reply_kind(command), statement.mask)
@@ -267,6 +269,8 @@ class Session(Owner):
         if backend.attributed and command[HEADER] == COM_QUERY:
             command = with_block(command, self.block)
         backend.send(command, kind)
+        if self._keeps:
+            backend.tracker.keeps = self._executing is not None
         state = self.state
         self._recording = self._records and (
             mask & _OPENS != 0 or state.transaction != "" or not state.status & SERVER_STATUS_AUTOCOMMIT
@@ -308,6 +312,8 @@ class Session(Owner):
         statement = self._executing
         long_data: tuple[bytes, ...] = ()
         if statement is not None:
+            if tracker.described:
+                statements.note_definitions(self, backend, statement)
             if statement.long_data_size or statement.cursor:
                 long_data = tuple(statement.long_data)
                 statement.reset()
@@ -511,7 +517,10 @@ class Session(Owner):
         """Take in a statement whose reply was collected instead of streamed."""
         self._mask = mask
         self._size = 0
-        self.service.ledger.enter(self, backend, self._prepared_at_hand(), failed)
+        statement = self._prepared_at_hand()
+        if statement is not None and backend.tracker.described:
+            statements.note_definitions(self, backend, statement)
+        self.service.ledger.enter(self, backend, statement, failed)
         self.state.completed(backend.server, mask, backend.tracker.status, failed, payload_of(self._command))
         backend.applied = self.state.history.position
 

@@ -15,6 +15,7 @@ from sqlproxy.session.prepared import (
     LONG_DATA_HEAD,
     BackendStatement,
     PreparedStatement,
+    describe,
     long_data_on,
     packet_on,
     reply_kind,
@@ -39,8 +40,11 @@ from sqlproxy.wire.constants import (
     COM_STMT_BULK_EXECUTE,
     ER_UNKNOWN_STMT_HANDLER,
     HEADER,
+    MARIADB_CLIENT_CACHE_METADATA,
     NATIVE,
+    SERVER_STATUS_CURSOR_EXISTS,
 )
+from sqlproxy.wire.definitions import Definitions, columns_of, digest_of
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.response import PREPARE, QUERY, ROWS, SINGLE
 from sqlproxy.wire.result_set import text_rows
@@ -78,6 +82,7 @@ async def prepare(session: Session, command: bytes) -> None:
     statement.hint = hint if mask & HINT else None
     state.statements[number] = statement
     backend.statements[number] = BackendStatement(tracker.statement_id, backend.attributed)
+    statement.definitions = digest_of(_definitions(session, backend, reply))
     session.client.write(with_id(reply, number))
     session.idle()
 
@@ -159,7 +164,7 @@ async def execute(session: Session, command: bytes) -> None:
     backend, target = await _acquire_prepared(session, statement)
     for payload in statement.long_data:
         backend.write(long_data_on(target, payload))
-    packet = packet_on(statement, target, command, session.block)
+    packet = execution(backend, statement, target, command, session.block)
     session.executing(statement)
     kind = QUERY if command[HEADER] == COM_STMT_BULK_EXECUTE else reply_kind(command)
     session.stream(backend, packet, kind, statement.mask)
@@ -170,13 +175,47 @@ async def _acquire_prepared(session: Session, statement: PreparedStatement) -> t
     while True:
         ruled = session.ruling.hint if session.ruling is not None else None
         backend = await acquire(session, statement.mask, hint=ruled or statement.hint or session.hints.top())
-        target = backend.statements.get(statement.number)
-        if target is not None:
-            return backend, target
         try:
-            return backend, await prepare_again(session, backend, statement)
+            return backend, await ready_on(session, backend, statement)
         except ServerLost as error:
             _go_elsewhere(session, backend.server, error)
+
+
+async def ready_on(session: Session, backend: Backend, statement: PreparedStatement) -> BackendStatement:
+    """A known statement as this backend has it, prepared there if need be. Raises SqlproxyError when it differs there.
+
+    It is prepared anew where the server would leave out definitions that are not the client's newest ones.
+    """
+    target = backend.statements.get(statement.number)
+    if target is not None and 0 <= target.version != statement.version:
+        backend.close_statement(statement.number)
+        target = None
+    return target or await prepare_again(session, backend, statement)
+
+
+def execution(
+    backend: Backend, statement: PreparedStatement, target: BackendStatement, command: bytes, block: bytes
+) -> bytes:
+    """The packet that executes a statement, which must be sent next; definitions that the client lacks come along."""
+    if target.version < 0:
+        backend.fill = Definitions(target.definitions)
+    return packet_on(statement, target, command, block)
+
+
+def note_definitions(session: Session, backend: Backend, statement: PreparedStatement) -> None:
+    """The reply to an execution had definitions: what MariaDB leaves out from now on, unless it opened a cursor."""
+    target = backend.statements.get(statement.number)
+    if target is None or not session.login.capabilities & MARIADB_CLIENT_CACHE_METADATA:
+        return
+    if not backend.tracker.status & SERVER_STATUS_CURSOR_EXISTS:
+        describe(statement, target, digest_of(backend.tracker.definitions))
+
+
+def _definitions(session: Session, backend: Backend, reply: bytes) -> list[bytes]:
+    """The columns in a reply to COM_STMT_PREPARE, for clients that keep them."""
+    if not session.login.capabilities & MARIADB_CLIENT_CACHE_METADATA:
+        return []
+    return columns_of(reply, backend.tracker.deprecate_eof)
 
 
 async def prepare_again(session: Session, backend: Backend, statement: PreparedStatement) -> BackendStatement:
@@ -189,15 +228,19 @@ async def prepare_again(session: Session, backend: Backend, statement: PreparedS
     if moved:
         await _change_database(session, backend, statement.database)
     try:
-        await _prepare_on(backend, statement.payload, session.service.config.connect_timeout)
+        reply = await _prepare_on(backend, statement.payload, session.service.config.connect_timeout)
         parameters = backend.tracker.parameters
         target = BackendStatement(backend.tracker.statement_id, backend.attributed)
+        definitions = _definitions(session, backend, reply)
     finally:
         if moved and not backend.closed:
             await _change_database(session, backend, here)
     if parameters != statement.parameters:
         raise SqlproxyError(f"server {backend.server} sees other parameters in this statement; prepare it again")
     backend.statements[statement.number] = target
+    target.version = statement.version
+    if digest_of(definitions) != statement.definitions:
+        target.version, target.definitions = -1, definitions
     return target
 
 

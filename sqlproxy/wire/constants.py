@@ -79,6 +79,9 @@ CLIENT_REMEMBER_OPTIONS: Final = 1 << 31
 MARIADB_CLIENT_PROGRESS: Final = 1 << 32
 MARIADB_CLIENT_STMT_BULK_OPERATIONS: Final = 1 << 34
 MARIADB_CLIENT_EXTENDED_METADATA: Final = 1 << 35
+MARIADB_CLIENT_CACHE_METADATA: Final = 1 << 36
+# Either of them: the number of columns is followed by a byte that says whether definitions follow.
+METADATA_MAY_LACK: Final = CLIENT_OPTIONAL_RESULTSET_METADATA | MARIADB_CLIENT_CACHE_METADATA
 
 # Server status flags
 SERVER_STATUS_IN_TRANS: Final = 1 << 0

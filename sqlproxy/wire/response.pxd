@@ -5,11 +5,15 @@ from sqlproxy.wire.checksum cimport Checksum
 cdef int _QUERY, _PREPARE, _ROWS_ONLY, _SINGLE, _TEXT, _CURSOR
 cdef int _FIRST, _COLUMNS, _COLUMNS_EOF, _ROWS, _PARAMETERS, _PARAMETERS_EOF, _DONE, _UPLOAD
 cdef int _MORE_RESULTS, _OUT_PARAMS, _CURSOR_EXISTS, _STATE_CHANGED, _PROGRESS
-cdef Py_ssize_t _HEADER, _MAX, _HEAD, _OK_LENGTH
+cdef Py_ssize_t _HEADER, _MAX, _HEAD, _OK_LENGTH, _PREPARED
 
 cdef class ResponseTracker:
     cdef public bint done
     cdef public bint deprecate_eof
+    cdef public bint optional
+    cdef public bint described
+    cdef public bint keeps
+    cdef public list definitions
     cdef public int status
     cdef public int error
     cdef public int first
@@ -36,6 +40,7 @@ cdef class ResponseTracker:
     cdef bint _continued
     cdef bint _last
     cdef bint _out_params
+    cdef bint _bare
     cdef bint _volatile
     cdef bytes _carry
 
@@ -55,12 +60,13 @@ cdef class ResponseTracker:
     cdef bint _packet(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) except -1
     cdef bint _first_packet(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
     cdef void _note_first(self, int head)
-    @cython.locals(count=int)
+    @cython.locals(count=int, number=Py_ssize_t)
     cdef bint _column_count(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
     cdef bint _definition(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
     cdef void _after_definitions(self)
     cdef bint _definitions_end(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
     cdef bint _row_or_end(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
+    @cython.locals(flagged=bint)
     cdef bint _prepared(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
     @cython.locals(code=int)
     cdef bint _err(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) except -1

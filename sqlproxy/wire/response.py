@@ -4,7 +4,8 @@ The bytes themselves are not touched: the same chunk that was fed here goes on t
 first byte of each packet, and the head of OK, EOF and ERR packets are read.
 
 Sources: MySQL source documentation, "Text Resultset", "COM_STMT_PREPARE Response", "OK_Packet", "EOF_Packet"
-(https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query_response_text_resultset.html);
+(https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query_response_text_resultset.html); MariaDB's
+"Result Set Packets" for definitions that are left out, as MySQL does in the same place;
 MariaDB's ``Materialized_cursor::send_result_set_metadata`` for cursors, whose reply ends without rows; MySQL's
 ``Protocol_binary::send_parameters`` for OUT parameters; MariaDB's ``net_send_progress_packet``.
 """
@@ -57,6 +58,7 @@ _UPLOAD: Final = 7
 
 _HEAD: Final = 23  # bytes of an OK packet that hold all up to its warnings, at most
 _MOST: Final = 1 << 40  # affected rows that are believed
+_PREPARED: Final = 12  # bytes of the answer to a PREPARE before the byte that says whether definitions follow
 _OK_LENGTH: Final = 7  # of an OK packet at least; an EOF packet has 5
 _PROGRESS: Final = 0xFFFF  # the code of an ERR packet in which MariaDB reports progress; the reply goes on
 
@@ -68,6 +70,9 @@ class ResponseTracker:
     ``first`` the first byte of the reply, ``rows`` the number of packets counted as rows, ``affected`` the affected
     rows of all OK packets; for PREPARE also ``statement_id``, ``columns`` and ``parameters``. ``upload`` is True while
     the server waits for a local file.
+
+    ``optional``: one of METADATA_MAY_LACK was negotiated. ``described`` is then True when the reply had definitions;
+    with ``keeps``, set after ``begin``, they are in ``definitions``.
 
     ``checksum``, when set after ``begin``, is fed with everything in the reply that another server
     would answer alike: definitions, rows, errors, affected rows and insert ids, but no status flags or warning counts.
@@ -81,6 +86,10 @@ class ResponseTracker:
 
     def __init__(self, deprecate_eof: bool) -> None:
         self.deprecate_eof = deprecate_eof
+        self.optional = False
+        self.described = False
+        self.keeps = False
+        self.definitions: list[bytes] = []
         self.done = True  # no reply is awaited
         self.status = 0
         self.error = 0
@@ -107,6 +116,7 @@ class ResponseTracker:
         self._skip = 0  # payload bytes of the packet at hand still to come
         self._continued = False  # the next packet continues the one before
         self._last = False  # the packet being skipped ends the reply
+        self._bare = False  # no definitions come
         self._out_params = False  # this result set holds OUT parameters; an OK follows it whatever its end says
         self._volatile = False  # the packet being skipped is left out of the checksum
         self._carry = b""
@@ -120,6 +130,10 @@ class ResponseTracker:
         self.rows = 0
         self.affected = 0
         self.upload = False
+        self._bare = False
+        if self.optional:
+            self.described = self.keeps = False
+            self.definitions = []
         self.checksum = None
         if self.changed:
             self.changed = False
@@ -268,7 +282,8 @@ class ResponseTracker:
             self.first = head
 
     def _column_count(self, chunk: bytes, start: int, length: int, size: int, head: int) -> bool:
-        if length != (3 if head == 0xFC else 1) or head > 0xFC:
+        number = 3 if head == 0xFC else 1
+        if length != number + self.optional or head > 0xFC:
             raise ServerProtocolError(
                 f"the server announced a result set in a way unknown here: 0x{head:02X} in {length} bytes"
             )
@@ -282,11 +297,20 @@ class ResponseTracker:
         self._note_first(head)
         self._left = count
         self._state = _COLUMNS
+        if self.optional:
+            if chunk[start + number]:
+                self.described = True
+            else:
+                self._state = _ROWS if self.deprecate_eof else _COLUMNS_EOF
         return True
 
     def _definition(self, chunk: bytes, start: int, length: int, size: int, head: int) -> bool:
         if head == 0xFF:
             return self._err(chunk, start, length, size)
+        if self.keeps:
+            if size - start < length:
+                return False
+            self.definitions.append(chunk[start : start + length])
         self._left -= 1
         if self._left:
             return True
@@ -302,7 +326,7 @@ class ResponseTracker:
             self._state = _ROWS
         elif (self._state == _PARAMETERS or self._state == _PARAMETERS_EOF) and self.columns:
             self._left = self.columns
-            self._state = _COLUMNS
+            self._state = _COLUMNS_EOF if self._bare else _COLUMNS
         else:
             self._last = True
 
@@ -343,7 +367,8 @@ class ResponseTracker:
     def _prepared(self, chunk: bytes, start: int, length: int, size: int, head: int) -> bool:
         if head != 0 or length < 9:
             raise ServerProtocolError("the server answered COM_STMT_PREPARE with something else than a statement")
-        if size - start < 9:
+        flagged = self.optional and length > _PREPARED  # by MySQL only
+        if size - start < (_PREPARED + 1 if flagged else 9):
             return False
         self.first = 0
         self.statement_id = (
@@ -351,7 +376,11 @@ class ResponseTracker:
         ) & 0xFFFFFFFF
         self.columns = chunk[start + 5] | chunk[start + 6] << 8
         self.parameters = chunk[start + 7] | chunk[start + 8] << 8
-        if self.parameters:
+        self._bare = flagged and not chunk[start + _PREPARED]
+        if self._bare:
+            self._state = _PARAMETERS_EOF if self.parameters else _COLUMNS_EOF
+            self._last = self.deprecate_eof or not (self.parameters or self.columns)
+        elif self.parameters:
             self._left = self.parameters
             self._state = _PARAMETERS
         elif self.columns:

@@ -11,7 +11,14 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sqlproxy.wire import codec
-from sqlproxy.wire.constants import EOF, HEADER, UTF8MB4_GENERAL_CI
+from sqlproxy.wire.constants import (
+    CLIENT_DEPRECATE_EOF,
+    EOF,
+    HEADER,
+    MARIADB_CLIENT_EXTENDED_METADATA,
+    METADATA_MAY_LACK,
+    UTF8MB4_GENERAL_CI,
+)
 from sqlproxy.wire.packets import eof_packet, ok_packet, server_bytes
 
 LONGLONG: Final = 8
@@ -53,10 +60,16 @@ def end(status: int, deprecate_eof: bool) -> bytes:
 
 
 def text_result(
-    names: Sequence[str], rows: Iterable[Sequence[Value]], seq: int, status: int, deprecate_eof: bool, extended: bool
+    names: Sequence[str], rows: Iterable[Sequence[Value]], seq: int, status: int, capabilities: int
 ) -> bytes:
-    """A whole result set of text columns in frames, the first with sequence id ``seq``."""
-    payloads = [codec.write_lenenc(len(names)), *(column_definition(name, extended=extended) for name in names)]
+    """A whole result set of text columns in frames, the first with sequence id ``seq``.
+
+    ``capabilities``: as agreed with the client; always with definitions.
+    """
+    deprecate_eof = bool(capabilities & CLIENT_DEPRECATE_EOF)
+    extended = bool(capabilities & MARIADB_CLIENT_EXTENDED_METADATA)
+    count = codec.write_lenenc(len(names)) + (b"\x01" if capabilities & METADATA_MAY_LACK else b"")
+    payloads = [count, *(column_definition(name, extended=extended) for name in names)]
     if not deprecate_eof:
         payloads.append(eof_packet(status))
     payloads += [text_row(row) for row in rows]
@@ -76,8 +89,9 @@ def text_rows(reply: bytes) -> list[tuple[bytes, ...]]:
         payloads.append(reply[pos + HEADER : end_at])
         pos = end_at
     with server_bytes():
-        count, _ = codec.read_lenenc(payloads[0], 0, "column count")
-        rows = payloads[1 + count : -1]
+        count, pos = codec.read_lenenc(payloads[0], 0, "column count")
+        described = payloads[0][pos:] != b"\x00"  # see METADATA_MAY_LACK
+        rows = payloads[1 + count * described : -1]
         if rows and rows[0][:1] == bytes((EOF,)) and len(rows[0]) == _EOF_SIZE:
             del rows[0]
         return [_values(row, count) for row in rows]

@@ -15,6 +15,7 @@ from sqlproxy.wire.constants import (
     CLIENT_LONG_PASSWORD,
     COM_QUERY,
     COM_STMT_BULK_EXECUTE,
+    MARIADB_CLIENT_CACHE_METADATA,
     MARIADB_CLIENT_EXTENDED_METADATA,
     MARIADB_CLIENT_PROGRESS,
     MARIADB_CLIENT_STMT_BULK_OPERATIONS,
@@ -63,7 +64,7 @@ def bulk(statement: int, rows: list[tuple[int, int]], *, types: bool = True) -> 
 
 def test_the_greeting_offers_what_the_server_does(proxy: Proxy, mariadb: SingleServer) -> None:
     direct, through = RawClient(mariadb.port), RawClient(proxy.port)
-    offered = MARIADB_CLIENT_PROGRESS | BULK | MARIADB_CLIENT_EXTENDED_METADATA
+    offered = MARIADB_CLIENT_PROGRESS | BULK | MARIADB_CLIENT_EXTENDED_METADATA | MARIADB_CLIENT_CACHE_METADATA
     assert through.greeting.mariadb_capabilities << 32 == direct.greeting.mariadb_capabilities << 32 & offered
     assert not through.greeting.capabilities & CLIENT_LONG_PASSWORD
     direct.close()

@@ -39,6 +39,7 @@ from sqlproxy.wire.constants import (
     COM_STMT_PREPARE,
     HEADER,
     MAX_PAYLOAD,
+    METADATA_MAY_LACK,
     SERVER_MORE_RESULTS_EXISTS,
     SERVER_STATUS_CURSOR_EXISTS,
 )
@@ -224,8 +225,7 @@ class RawClient:
         packets = self.query(sql)
         if packets[0][0] == 0xFF:
             raise as_error(packets[0])
-        count, _ = codec.read_lenenc(packets[0], 0)
-        first = 1 + count + (0 if self.capabilities & CLIENT_DEPRECATE_EOF else 1)
+        first = 1 + self._definitions_after(packets[0]) + (0 if self.capabilities & CLIENT_DEPRECATE_EOF else 1)
         return [values(packet) for packet in packets[first:-1]]
 
     def value(self, sql: str | bytes) -> bytes | None:
@@ -239,6 +239,8 @@ class RawClient:
             raise as_error(first)
         columns, parameters = int.from_bytes(first[5:7], "little"), int.from_bytes(first[7:9], "little")
         eofs = 0 if self.capabilities & CLIENT_DEPRECATE_EOF else bool(columns) + bool(parameters)
+        if first[12:] == b"\x00":  # MySQL's word that no definitions follow
+            columns = parameters = 0
         return int.from_bytes(first[1:5], "little"), [first, *(self.read() for _ in range(columns + parameters + eofs))]
 
     def execute(self, statement: int, arguments: bytes = b"", *, cursor: int = 0) -> list[bytes]:
@@ -264,11 +266,16 @@ class RawClient:
             status = parse_ok(first, self.capabilities).status if first[0] == 0 else None
             if status is None:
                 last = b""
-                for last in self._result_set(codec.read_lenenc(first, 0)[0]):
+                for last in self._result_set(self._definitions_after(first)):
                     yield last
                 status = self._status_of(last)
             if not status & SERVER_MORE_RESULTS_EXISTS:
                 return
+
+    def _definitions_after(self, first: bytes) -> int:
+        """How many follow the packet that begins a result set."""
+        count, pos = codec.read_lenenc(first, 0)
+        return 0 if self.capabilities & METADATA_MAY_LACK and first[pos:] == b"\x00" else count
 
     def _result_set(self, columns: int) -> Iterator[bytes]:
         for _ in range(columns):

@@ -172,7 +172,7 @@ async def test_the_server_s_counters_decide(bench: MakeBench) -> None:
     def script(connection: Connection, payload: bytes) -> bytes | None:
         if payload[1:].startswith(b"SHOW GLOBAL STATUS"):
             rows = zip(COUNTERS, counters.pop(0), strict=True)
-            return text_result(("Variable_name", "Value"), rows, 1, connection.status, True, False)
+            return text_result(("Variable_name", "Value"), rows, 1, connection.status, c.CLIENT_DEPRECATE_EOF)
         return conflicts.script(connection, payload)
 
     b.fleet["n1"].script = script

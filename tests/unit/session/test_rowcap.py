@@ -63,3 +63,19 @@ def test_a_row_of_several_packets_is_one_row() -> None:
     cap = RowCap(2)
     assert cap.feed(data, True) == data
     assert not cap.over
+
+
+@pytest.mark.parametrize("described", [True, False])
+@given(st.integers(0, 12), st.booleans(), st.lists(st.integers(1, 9), max_size=30), st.sampled_from([1, 300]))
+def test_definitions_may_lack(described: bool, rows: int, deprecate: bool, cuts: list[int], columns: int) -> None:
+    head, *rest = result(rows, deprecate, columns)
+    data = stream([head + bytes((described,)), *(rest if described else rest[columns:])])
+    cap = RowCap(5)
+    passed, position = b"", 0
+    for size in [*cuts, len(data)]:
+        passed += cap.feed(data[position : position + size], deprecate, optional=True)
+        position += size
+    assert cap.over == (rows > 5)
+    assert passed == data[: len(passed)]
+    before = 1 + columns * described + (not deprecate)
+    assert len(packets(passed)) == before + min(rows, 5) + (rows <= 5)

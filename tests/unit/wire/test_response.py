@@ -247,3 +247,72 @@ def test_a_server_that_speaks_before_the_upload_ended_is_refused() -> None:
     tracker.feed(packet(1, b"\xfbfile"))
     with pytest.raises(ServerProtocolError, match="local file"):
         tracker.feed(framed(ok_packet(AUTOCOMMIT)))
+
+
+# -- definitions that are left out
+
+
+def optional(deprecate_eof: bool, kind: int) -> ResponseTracker:
+    tracker = ResponseTracker(deprecate_eof)
+    tracker.optional = True
+    tracker.begin(kind)
+    return tracker
+
+
+def middle(deprecate_eof: bool) -> list[bytes]:
+    """What follows definitions, and so their place."""
+    return [] if deprecate_eof else [eof_packet(AUTOCOMMIT)]
+
+
+def last(deprecate_eof: bool, status: int = AUTOCOMMIT) -> bytes:
+    return ok_packet(status, header=0xFE) if deprecate_eof else eof_packet(status)
+
+
+PREPARED = b"\x00\x07\x00\x00\x00"
+
+
+@pytest.mark.parametrize("count", [b"\x02", b"\xfc\x2c\x01"])
+@given(deprecate_eof=st.booleans(), at=st.lists(st.integers(0, 200)), described=st.booleans())
+def test_results_with_and_without_definitions_are_followed(
+    count: bytes, deprecate_eof: bool, at: list[int], described: bool
+) -> None:
+    columns = 2 if len(count) == 1 else 300
+    definitions = [DEFINITION + bytes((n % 256,)) for n in range(columns)]
+    first = [count + bytes((described,)), *(definitions if described else []), *middle(deprecate_eof)]
+    rows = [b"\x01a\x01b"] * 3
+    data = framed(*first, *rows, last(deprecate_eof, AUTOCOMMIT | MORE), *first, *rows, last(deprecate_eof))
+    tracker = optional(deprecate_eof, response.QUERY)
+    tracker.keeps = True
+    assert end_of(tracker, cuts(data, [place % len(data) for place in at])) == len(data)
+    assert (tracker.rows, tracker.first, tracker.described) == (6, count[0], described)
+    assert tracker.definitions == (definitions * 2 if described else [])
+    assert tracker.status == AUTOCOMMIT
+
+
+@pytest.mark.parametrize(("columns", "parameters"), [(0, 0), (2, 0), (0, 2), (2, 3)])
+@pytest.mark.parametrize("flag", [b"", b"\x00", b"\x01"], ids=["MariaDB", "none", "all"])
+@given(deprecate_eof=st.booleans(), at=st.lists(st.integers(0, 200)))
+def test_answers_to_prepare_with_and_without_definitions_are_followed(
+    columns: int, parameters: int, flag: bytes, deprecate_eof: bool, at: list[int]
+) -> None:
+    parts = [PREPARED + bytes((columns, 0, parameters, 0, 0, 0, 0)) + flag]
+    for count in (parameters, columns):
+        if count:
+            parts += [DEFINITION] * (0 if flag == b"\x00" else count) + middle(deprecate_eof)
+    data = framed(*parts)
+    tracker = optional(deprecate_eof, response.PREPARE)
+    assert end_of(tracker, cuts(data, [place % len(data) for place in at])) == len(data)
+    assert (tracker.statement_id, tracker.columns, tracker.parameters) == (7, columns, parameters)
+
+
+def test_an_optional_cursor_ends_without_rows() -> None:
+    status = AUTOCOMMIT | SERVER_STATUS_CURSOR_EXISTS
+    for deprecate_eof in (True, False):
+        data = framed(b"\x02\x00", last(deprecate_eof, status))
+        assert optional(deprecate_eof, response.CURSOR).feed(data) == len(data)
+
+
+@pytest.mark.parametrize("count", [b"\x02", b"\x02\x01\x00", b"\xfc\x2c\x01"])
+def test_a_number_of_columns_without_its_flag_is_no_reply(count: bytes) -> None:
+    with pytest.raises(ServerProtocolError):
+        optional(False, response.QUERY).feed(framed(count, DEFINITION))
