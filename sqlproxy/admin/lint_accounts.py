@@ -40,9 +40,10 @@ def _refused(remote: Iterable[Account], settings: Settings) -> Iterator[Finding]
     by_plugin: dict[str, list[Account]] = {}
     certified, unencrypted = [], []
     clear = [service.name for service in settings.services if service.tls.mode == "disabled"]
+    asking = any(service.tls.ca and service.tls.mode != "disabled" for service in settings.services)
     for account in remote:
         if account.tls in (TLS_X509, TLS_SPECIFIED):
-            certified.append(account)
+            certified += [] if asking else [account]
         elif account.tls == TLS_ANY and clear:
             unencrypted.append(account)
         if account.authentications and all(method.client_plugin is None for method in account.authentications):
@@ -55,8 +56,8 @@ def _refused(remote: Iterable[Account], settings: Settings) -> Iterator[Finding]
             text = f"{_listed(those)} cannot log in without TLS, where the proxy has no password for {plugin}"
         yield Finding(Level.WARN, "accounts", text, f"give them {NATIVE} or {CACHING_SHA2}, or [[accounts.users]]")
     if certified:
-        text = f"{_listed(certified)} cannot log in through the proxy: a client certificate cannot be relayed"
-        yield Finding(Level.WARN, "accounts", text, "REQUIRE SSL instead")
+        text = f"{_listed(certified)} cannot log in through the proxy: no service asks for client certificates"
+        yield Finding(Level.WARN, "accounts", text, "ca in [services.tls], and cert and key in [servers.tls]")
     if unencrypted:
         text = f"{_listed(unencrypted)} must use TLS, which service {', '.join(clear)} does not offer"
         yield Finding(Level.WARN, "accounts", text, 'mode = "preferred" in [services.tls]')

@@ -16,6 +16,7 @@ cdef class Client(Receiver):
     cdef public object port
     cdef public bint secure
     cdef public bint tls
+    cdef public object shown
     cdef public bint closing
     cdef public object capabilities
     cdef public bytes scramble

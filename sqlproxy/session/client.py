@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
+from sqlproxy.accounts.certificate import NOTHING
 from sqlproxy.errors import PacketTooLarge, ProtocolError, SqlproxyError
 from sqlproxy.session import login
 from sqlproxy.session.compressed import CompressedTransport
@@ -47,6 +48,7 @@ class Client(Receiver):
         self.port = 0  # on its own host, for servers that want to know; 0: not known
         self.secure = not address  # TLS or a unix socket: passwords may pass in clear
         self.tls = False
+        self.shown = NOTHING  # by TLS
         self.closing = False
         self.capabilities = 0
         self.scramble = b""

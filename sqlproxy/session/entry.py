@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
+from sqlproxy.accounts.certificate import Shown
 from sqlproxy.errors import NoServerAvailable, ProtocolError, ServerLost, SqlproxyError
 from sqlproxy.session import login
 from sqlproxy.session.acquire import first_pool, join
@@ -223,13 +225,14 @@ class Entry:
         sock = self._detached()
         protocol = cast(asyncio.Protocol, client)
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
+            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: protocol, sock, ssl=self.service.tls, ssl_shutdown_timeout=_GOODBYE
             )
         except BaseException:
             close_quietly(sock)
             raise
         client.secure = client.tls = True
+        client.shown = _shown(transport.get_extra_info("ssl_object"))
         self._state = _GREETED
 
     async def _attach(self) -> None:
@@ -354,3 +357,9 @@ class Entry:
         task, self._task = self._task, None
         if task is not None and task is not asyncio.current_task():
             task.cancel()
+
+
+def _shown(tls: ssl.SSLObject) -> Shown:
+    """What a client has shown in its TLS handshake."""
+    cipher = tls.cipher()
+    return Shown(cipher[0] if cipher else "", tls.getpeercert(binary_form=True) or b"")

@@ -9,6 +9,7 @@ from enum import Enum
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
+from sqlproxy.accounts import certificate
 from sqlproxy.accounts.model import Account
 from sqlproxy.accounts.refusal import access_denied, account_locked, host_blocked, shown_host
 from sqlproxy.errors import AccessDenied, ProtocolError, SqlproxyError
@@ -159,9 +160,12 @@ class Proof:
             return
         if not self._client.tls:
             raise self._denial(f"the account demands TLS ({account.tls})", used=True)
-        if account.tls in ("x509", "specified"):
-            reason = f"the account demands a client certificate ({account.tls}), which is not relayed"
-            raise self._denial(reason, used=True)
+        shown = self._client.shown
+        reason = certificate.refusal(account, shown)
+        if reason:
+            asked = shown.certificate or self._client.service.config.tls.ca
+            why = "" if asked else ", as without ca in [services.tls] clients are not asked for one"
+            raise self._denial(reason + why, used=True)
 
     def _denial(self, reason: str, used: bool = False) -> AccessDenied:
         """Error 1045, counted and logged."""

@@ -94,7 +94,7 @@ async def test_settings_accounts_and_tables_of_a_cluster(healthy_galera: GaleraL
     accounts = texts(found, "accounts")
     assert "'balancer'@'%'" in accounts
     assert "'socket'@'10.%' cannot log in through the proxy: the plugin unix_socket" in accounts
-    assert "'certified'@'%' cannot log in through the proxy: a client certificate" in accounts
+    assert "'certified'@'%' cannot log in through the proxy: no service asks" in accounts
     assert "'elsewhere', 'socket' may not log in from 127.0.0.1" in texts(found, "n1")
     assert "misfits.keyless: without a primary key" in texts(found, "tables")
     assert "misfits.aria (Aria): only InnoDB" in texts(found, "tables")

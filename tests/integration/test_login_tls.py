@@ -122,6 +122,91 @@ def test_a_server_of_another_name_is_not_spoken_to(mariadb: SingleServer, tmp_pa
         assert "verify failed" in reason.lower().replace("_", " ")
 
 
+# -- client certificates
+
+CERTIFIED = {
+    "any": "X509",
+    "subject": "SUBJECT '/CN=localhost'",
+    "issuer": "ISSUER '/CN=sqlproxy lab CA' AND SUBJECT '/CN=localhost'",
+    "other": "SUBJECT '/CN=somebody else'",
+    "foreign": "ISSUER '/CN=another CA'",
+    "cipher": "CIPHER 'TLS_AES_256_GCM_SHA384'",
+    "weak": "CIPHER 'RC4-MD5'",
+}
+
+
+def showing(directory: Path | None) -> ssl.SSLContext:
+    """A client's context, with the certificate in a directory or none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if directory is not None:
+        context.load_cert_chain(directory / "cert.pem", directory / "key.pem")
+    return context
+
+
+def admitted(port: int, user: str, context: ssl.SSLContext) -> tuple[int, str]:
+    """Who the server takes the client for, or how it refuses."""
+    with raw(port) as client:
+        client.start_tls(context)
+        try:
+            client.log_in(user, "pw")
+        except ServerError as error:
+            return error.code, error.message
+        return 0, str(client.value("SELECT CURRENT_USER()"))
+
+
+@pytest.fixture(scope="module")
+def certified(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy that asks clients for certificates of the server's authority, and shows the server one."""
+    for user, demand in CERTIFIED.items():
+        mariadb.query(f"CREATE OR REPLACE USER cert_{user}@'%' IDENTIFIED BY 'pw' REQUIRE {demand}")
+    files = mariadb.ca_file.parent
+    service = f'tls = {{ ca = "{mariadb.ca_file}", cert = "{files}/cert.pem", key = "{files}/key.pem" }}'
+    shown = {"cert": f"{files}/cert.pem", "key": f"{files}/key.pem"}
+    with proxied(tmp_path_factory.mktemp("certified"), mariadb.port, service, **shown) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("shown", [True, False], ids=["certificate", "none"])
+@pytest.mark.parametrize("user", CERTIFIED)
+def test_a_client_certificate_is_judged_as_by_the_server(
+    mariadb: SingleServer, certified: Proxy, user: str, shown: bool
+) -> None:
+    context = showing(mariadb.ca_file.parent if shown else None)
+    found = [admitted(port, f"cert_{user}", context) for port in (mariadb.port, certified.port)]
+    assert found[0] == found[1]
+    assert (found[1][0] == 0) == (user == "cipher" or (shown and user in ("any", "subject", "issuer")))
+
+
+def test_the_log_says_what_a_certificate_lacks(mariadb: SingleServer, certified: Proxy) -> None:
+    admitted(certified.port, "cert_other", showing(mariadb.ca_file.parent))
+    wanted = "the account demands the subject /CN=somebody else, and the client's certificate has /CN=localhost"
+    assert wanted in certified.log
+
+
+def test_a_certificate_of_a_stranger_ends_the_handshake(certified: Proxy, lab_directory: Path) -> None:
+    stranger = lab_directory / "strange-client"
+    make_certificates(stranger / "tls")
+    with pytest.raises((OSError, EOFError)):  # TLS 1.3 says so only after the client believes to be through
+        admitted(certified.port, "cert_any", showing(stranger / "tls"))
+
+
+def test_without_a_ca_nobody_is_asked_for_a_certificate(mariadb: SingleServer, tmp_path: Path) -> None:
+    mariadb.query("CREATE OR REPLACE USER cert_any@'%' IDENTIFIED BY 'pw' REQUIRE X509")
+    with proxied(tmp_path, mariadb.port) as proxy:
+        assert admitted(proxy.port, "cert_any", showing(mariadb.ca_file.parent))[0] == 1045
+        assert "without ca in [services.tls] clients are not asked for one" in proxy.log
+
+
+def test_a_server_that_refuses_the_proxys_certificate_has_the_last_word(mariadb: SingleServer, tmp_path: Path) -> None:
+    mariadb.query("CREATE OR REPLACE USER cert_any@'%' IDENTIFIED BY 'pw' REQUIRE X509")
+    service = f'tls = {{ ca = "{mariadb.ca_file}" , cert = "{mariadb.ca_file.parent}/cert.pem"'
+    service += f', key = "{mariadb.ca_file.parent}/key.pem" }}'
+    with proxied(tmp_path, mariadb.port, service) as proxy:
+        code, text = admitted(proxy.port, "cert_any", showing(mariadb.ca_file.parent))
+        assert (code, text) == (1045, "Access denied for user 'cert_any'@'127.0.0.1' (using password: YES)")
+
+
 def why_unready(directory: Path, port: int, **tls: str) -> str:
     return why(directory, port, {f"{TO_SERVER}{key.upper()}": value for key, value in tls.items()})
 

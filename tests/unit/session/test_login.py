@@ -118,7 +118,8 @@ async def test_a_wrong_password_and_an_unknown_user_read_alike(
         ({"locked": True}, False, 4151),
         ({"tls": "any"}, False, 1045),
         ({"tls": "x509"}, True, 1045),
-        ({"tls": "specified"}, True, 1045),
+        ({"tls": "specified", "tls_subject": "/CN=client"}, True, 1045),
+        ({"tls": "specified", "tls_cipher": "TLS_AES_256_GCM_SHA384"}, True, 1045),
         ({"is_role": True}, False, 1045),
     ],
 )
