@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 SHARE = 0.03  # of the time
 SAVED = 0.25  # seconds of work that may be done at once after a rest
@@ -19,6 +19,26 @@ SLICE = 64  # rows
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Shared:
+    """What takes long is made once for all who ask for it meanwhile."""
+
+    def __init__(self) -> None:
+        self._making: dict[object, asyncio.Task[Any]] = {}
+
+    async def get(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """What ``make`` makes of a key, or whoever asked for the same before. It goes on when an asker is gone."""
+        making: asyncio.Task[R] | None = self._making.get(key)
+        if making is None:
+            making = self._making[key] = asyncio.get_running_loop().create_task(make())
+            making.add_done_callback(lambda done: self._made(key, done))
+        return await asyncio.shield(making)
+
+    def _made(self, key: Hashable, done: asyncio.Task[Any]) -> None:
+        del self._making[key]
+        if not done.cancelled():
+            done.exception()  # every asker may be gone
 
 
 class Pace:

@@ -27,7 +27,7 @@ from sqlproxy.engine import new_addresses, servers_of
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.fleet import Counters, FleetService, Report, sum_of
 from sqlproxy.listener import open_shared
-from sqlproxy.pace import Pace
+from sqlproxy.pace import Pace, Shared
 from sqlproxy.routing.allow_list import Entry, Unlisted
 from sqlproxy.session.digests import Figures
 from sqlproxy.session.registry import Victim
@@ -196,7 +196,7 @@ class Supervisor(Steered):
         super().__init__(settings, path)
         self.services = [FleetService(config, _names(config, settings)) for config in settings.services]
         self.pace = Pace(share=0)  # the sessions have processes of their own
-        self._asking: dict[str, asyncio.Task[list[Any]]] = {}  # listings that workers are making now, by name
+        self._asking = Shared()  # listings that workers are making now, by name
         self._rules: dict[int, Counters] = {}  # by worker
         self._left_rules: Counters = {}  # by those that have ended
         self._prepared: tuple[Settings, Opened, list[WorkerProcess]] | None = None
@@ -359,11 +359,7 @@ class Supervisor(Steered):
 
     async def _rows_of_all(self, name: str) -> list[Any]:
         """What workers give in pickled slices; whoever asks while they are being asked gets the same answer."""
-        asking = self._asking.get(name)
-        if asking is None:
-            asking = self._asking[name] = asyncio.create_task(self._ask_rows(name))
-            asking.add_done_callback(lambda _: self._asking.pop(name, None))
-        return list(await asyncio.shield(asking))
+        return list(await self._asking.get(name, lambda: self._ask_rows(name)))
 
     async def _ask_rows(self, name: str) -> list[Any]:
         answers = [answer for answer in await self._ask_all(name) if isinstance(answer, list)]

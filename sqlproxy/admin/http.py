@@ -11,7 +11,7 @@ import logging
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -29,7 +29,7 @@ from sqlproxy.admin.routes import ROUTES
 from sqlproxy.admin.view import Runtime
 from sqlproxy.config import AdminConfig
 from sqlproxy.errors import SqlproxyError
-from sqlproxy.pace import Pace
+from sqlproxy.pace import Pace, Shared
 
 MAX_BODY = 1 << 20
 BODY_SECONDS = 10.0
@@ -179,14 +179,14 @@ def _json(data: object, status: int = 200) -> web.Response:
     return web.Response(body=body, status=status, content_type="application/json")
 
 
-async def _json_rows(pace: Pace, items: Iterable[T], row: Callable[[T], object]) -> web.Response:
-    """A list that may be long, built in slices."""
+async def _rendered(pace: Pace, items: Iterable[T], row: Callable[[T], object]) -> bytes:
+    """The JSON of a list that may be long, built in slices."""
 
     def line(item: T) -> bytes:
         return json.dumps(row(item), ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
 
     parts = [b", ".join(lines) async for lines in pace.slices(items, line)]
-    return web.Response(body=b"[" + b", ".join(parts) + b"]", content_type="application/json")
+    return b"[" + b", ".join(parts) + b"]"
 
 
 def _error(status: int, error: str, hint: str) -> web.Response:
@@ -234,6 +234,7 @@ class _Handlers:
         self._guard = guard
         self._assets = dashboard.assets()
         self._feed = LiveFeed(runtime)
+        self._shared = Shared()
         self.metrics_registry = Metrics(runtime)
 
     async def feeding(self, app: web.Application) -> AsyncIterator[None]:
@@ -309,6 +310,10 @@ class _Handlers:
             text = self.metrics_registry.text()
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
+    async def _listing(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, bytes]]) -> web.Response:
+        """What is rendered once for all who ask meanwhile."""
+        return web.Response(body=await self._shared.get(key, make), content_type="application/json")
+
     async def servers(self, request: web.Request, who: str) -> web.Response:
         return _json(view.servers(self._runtime))
 
@@ -323,17 +328,25 @@ class _Handlers:
         return _json(view.services(self._runtime))
 
     async def digests(self, request: web.Request, who: str) -> web.Response:
-        query, pace = request.query, self._runtime.pace
-        figures = await self._runtime.digests()
-        with pace.work():
-            chosen = digests.select(figures, query.get("order", ""), query.get("limit", ""), query.get("by", ""))
-        return await _json_rows(pace, chosen, digests.row)
+        order, limit, by = (request.query.get(key, "") for key in ("order", "limit", "by"))
+
+        async def render() -> bytes:
+            pace = self._runtime.pace
+            figures = await self._runtime.digests()
+            with pace.work():
+                chosen = digests.select(figures, order, limit, by)
+            return await _rendered(pace, chosen, digests.row)
+
+        return await self._listing((order, limit, by), render)
 
     async def clear_digests(self, request: web.Request, who: str) -> web.Response:
         return _json(await commands.clear_digests(self._runtime, who))
 
     async def sessions(self, request: web.Request, who: str) -> web.Response:
-        return await _json_rows(self._runtime.pace, await view.sessions(self._runtime), dict)
+        async def render() -> bytes:
+            return await _rendered(self._runtime.pace, await self._runtime.sessions(), dict)
+
+        return await self._listing("sessions", render)
 
     async def pools(self, request: web.Request, who: str) -> web.Response:
         return _json(view.pools(self._runtime))
@@ -348,9 +361,12 @@ class _Handlers:
         return _json(view.rules(self._runtime))
 
     async def allow_list(self, request: web.Request, who: str) -> web.Response:
-        query, pace = request.query, self._runtime.pace
-        rows = await allowing.rows(self._runtime, query.get("service", ""), query.get("state", ""))
-        return await _json_rows(pace, rows, dict)
+        service, state = (request.query.get(key, "") for key in ("service", "state"))
+
+        async def render() -> bytes:
+            return await _rendered(self._runtime.pace, await allowing.rows(self._runtime, service, state), dict)
+
+        return await self._listing((service, state), render)
 
     async def allow(self, request: web.Request, who: str) -> web.Response:
         return _json(await allowing.allow(self._runtime, await _body(request), who))

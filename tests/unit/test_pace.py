@@ -2,7 +2,9 @@
 
 import asyncio
 
-from sqlproxy.pace import SLICE, Pace
+import pytest
+
+from sqlproxy.pace import SLICE, Pace, Shared
 from tests.support.virtualtime import virtual
 
 
@@ -33,3 +35,39 @@ async def test_without_a_share_nothing_waits() -> None:
     pace.spent(100.0)
     await pace.turn()
     assert asyncio.get_running_loop().time() - began < 0.01
+
+
+@virtual
+async def test_what_many_ask_for_meanwhile_is_made_once() -> None:
+    shared, made = Shared(), 0
+
+    async def make() -> int:
+        nonlocal made
+        made += 1
+        await asyncio.sleep(1.0)
+        return made
+
+    gone = asyncio.create_task(shared.get("a", make))
+    await asyncio.sleep(0.1)
+    gone.cancel()  # whoever asked first is gone
+    assert await asyncio.gather(*(shared.get("a", make) for _ in range(3)), shared.get("b", make)) == [2, 2, 2, 2]
+    assert await shared.get("a", make) == 3
+
+
+@virtual
+async def test_what_cannot_be_made_is_refused_to_all_and_tried_again() -> None:
+    shared, refuse = Shared(), True
+
+    async def make() -> str:
+        await asyncio.sleep(1.0)
+        if refuse:
+            raise ValueError("no")
+        return "yes"
+
+    outcomes = await asyncio.gather(shared.get("a", make), shared.get("a", make), return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == ["no", "no"]
+    refuse = False
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await shared.get("a", make)
+    assert await shared.get("a", make) == "yes"
