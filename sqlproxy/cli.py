@@ -6,12 +6,10 @@ Everything heavy is imported by the command that needs it: `notify` runs inside 
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -23,6 +21,7 @@ from sqlproxy.admin.client import DEFAULT_URL, AdminClient, BadUrl, Refused, Unr
 from sqlproxy.errors import ConfigError, SqlproxyError
 from sqlproxy.lab.cli import lab
 from sqlproxy.logs import configure, one_line, visible
+from sqlproxy.output import clock, mapping, number, print_json, rows_of, sequence, show
 
 HEALTH_TIMEOUT = 3.0  # seconds
 NOTIFY_TIMEOUT = 2.0  # seconds; the server waits for its notify command inside a view change
@@ -62,7 +61,6 @@ app = typer.Typer(
     cls=_Commands,
     help="A topology-aware SQL proxy for Galera and MySQL.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -132,7 +130,7 @@ def check(
     who = user, password
     found = asyncio.run(run(load(config), who if create_tables else None, who, config))
     rows = [{"result": f.level.value, "subject": f.subject, "finding": f.text, "fix": f.fix} for f in found]
-    _show(rows, ("result", "subject", "finding", "fix"), as_json)
+    show(rows, ("result", "subject", "finding", "fix"), as_json)
     if not passed(found):
         raise typer.Exit(1)
 
@@ -154,13 +152,13 @@ def import_(
 def status(admin: Admin = DEFAULT_URL, token: Token = "", as_json: AsJson = False) -> None:
     """The proxy at a glance; exit code 1 when there is no primary to write to."""
     client = AdminClient(admin, token)
-    state, services = _mapping(client.get("/v1/monitor")), _rows(client.get("/v1/services"))
+    state, services = mapping(client.get("/v1/monitor")), rows_of(client.get("/v1/services"))
     if as_json:
-        _print_json({**state, "services": services})
+        print_json({**state, "services": services})
     else:
         facts = ("topology", "primary", "snapshot", "age", "stale", "alarms", "uptime", "version")
-        _show([{"fact": name, "value": state.get(name)} for name in facts], ("fact", "value"), False)
-        _show(services, ("name", "router", "listen", "sessions", "statements", "outcomes_unknown"), False)
+        show([{"fact": name, "value": state.get(name)} for name in facts], ("fact", "value"), False)
+        show(services, ("name", "router", "listen", "sessions", "statements", "outcomes_unknown"), False)
     if not state.get("primary") or state.get("stale"):
         raise typer.Exit(1)
 
@@ -182,52 +180,37 @@ def health(
 def servers(admin: Admin = DEFAULT_URL, token: Token = "", as_json: AsJson = False) -> None:
     """All servers: role, state, load, and why."""
     columns = ("name", "address", "role", "state", "connections", "operations", "reads", "writes", "errors", "reason")
-    _show(_rows(AdminClient(admin, token).get("/v1/servers")), columns, as_json)
+    show(rows_of(AdminClient(admin, token).get("/v1/servers")), columns, as_json)
 
 
 @app.command()
 def sessions(admin: Admin = DEFAULT_URL, token: Token = "", as_json: AsJson = False) -> None:
     """All client sessions, and what pins them to a server."""
     columns = ("id", "service", "user", "host", "database", "state", "primary", "replica", "statements", "pins")
-    _show(_rows(AdminClient(admin, token).get("/v1/sessions")), columns, as_json)
+    show(rows_of(AdminClient(admin, token).get("/v1/sessions")), columns, as_json)
 
 
 @app.command()
 def events(admin: Admin = DEFAULT_URL, token: Token = "", as_json: AsJson = False) -> None:
     """What changed, oldest first."""
-    rows = _rows(AdminClient(admin, token).get("/v1/events"))
+    rows = rows_of(AdminClient(admin, token).get("/v1/events"))
     if not as_json:
-        rows = [{**row, "time": _clock(row.get("time"))} for row in rows]
-    _show(rows, ("time", "kind", "server", "text"), as_json)
+        rows = [{**row, "time": clock(row.get("time"))} for row in rows]
+    show(rows, ("time", "kind", "server", "text"), as_json)
 
 
 @app.command()
 def top(
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="One look, then end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Show the first interval, then end.")] = False,
     admin: Admin = DEFAULT_URL,
     token: Token = "",
+    as_json: AsJson = False,
 ) -> None:
-    """Servers and services, live: statements a second, load, lag. Ctrl-C or q and Enter ends it."""
-    import select
+    """Servers, throughput, sessions, statements and events, live. q ends it, s sorts the sessions by something else."""
+    from sqlproxy.screen import run
 
-    from sqlproxy.top import server_rows, service_rows
-
-    client = AdminClient(admin, token)
-    before: list[list[Mapping[str, object]]] = []
-    while True:
-        rows = [_rows(client.get("/v1/services")), _rows(client.get("/v1/servers"))]
-        services, known = before or rows
-        if sys.stdout.isatty() and not once:
-            print("\x1b[H\x1b[2J", end="")
-        for shown in (service_rows(rows[0], services, interval), server_rows(rows[1], known, interval)):
-            _show(shown, tuple(shown[0]) if shown else (), False)
-        if once:
-            return
-        before = rows
-        ready, _, _ = select.select([sys.stdin] if sys.stdin.isatty() else [], [], [], interval)
-        if ready and sys.stdin.readline().strip() in ("q", "quit"):
-            return
+    run(AdminClient(admin, token), interval, once, as_json)
 
 
 @app.command()
@@ -241,18 +224,18 @@ def explain(
     """Where a statement would go, and every rule that decided it."""
     query = {"sql": sql, "in_transaction": str(in_transaction).lower()}
     try:
-        answer = _mapping(AdminClient(admin, token).get("/v1/explain", **query))
+        answer = mapping(AdminClient(admin, token).get("/v1/explain", **query))
     except Unreachable as error:
         print(visible(f"note: {error}; explained from the text alone"), file=sys.stderr)
         answer = _explain_text(sql.encode("utf-8", "surrogateescape"), in_transaction)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     words = [answer.get("server"), answer.get("target"), answer.get("reason")]
     print(visible(": ".join(str(word) for word in words if word)))
-    for rule in _list(answer.get("rules")):
+    for rule in sequence(answer.get("rules")):
         print(visible(f"- {rule}"))
-    for candidate in _list(answer.get("candidates")):
+    for candidate in sequence(answer.get("candidates")):
         print(visible(f"  {candidate}"))
 
 
@@ -291,7 +274,7 @@ def drain(
         time.sleep(_POLL)
     seconds = time.monotonic() - started
     errors = _costs(client) - before
-    pause = max((_number(row.get("longest_pause_ms")) for row in _rows(client.get("/v1/services"))), default=0.0)
+    pause = max((number(row.get("longest_pause_ms")) for row in rows_of(client.get("/v1/services"))), default=0.0)
     print(visible(f"{name} is drained after {seconds:.1f}s: errors={errors:g}, longest pause {pause:g} ms"))
 
 
@@ -315,7 +298,7 @@ def switchover(
 ) -> None:
     """Make another server the primary."""
     answer = AdminClient(admin, token).post("/v1/switchover", {"server": name} if name else {})
-    print(visible(f"the primary is {_mapping(answer).get('primary')}"))
+    print(visible(f"the primary is {mapping(answer).get('primary')}"))
 
 
 @app.command()
@@ -345,18 +328,18 @@ def allow(
     client = AdminClient(admin, token)
     if not digest and not statement:
         query = {"service": service} if service else {}
-        rows = [row for row in _rows(client.get("/v1/allow_list", **query)) if row.get("state") != "allowed"]
-        _show(rows, ("service", "state", "digest", "user", "count", "statement"), as_json)
+        rows = [row for row in rows_of(client.get("/v1/allow_list", **query)) if row.get("state") != "allowed"]
+        show(rows, ("service", "state", "digest", "user", "count", "statement"), as_json)
         return
     wanted = {"digest": digest, "statement": statement, "service": service, "user": user}
-    answer = _mapping(client.post("/v1/allow_list", {key: value for key, value in wanted.items() if value}))
-    _show(_rows(answer.get("allowed")), ("service", "digest", "user", "statement"), as_json)
+    answer = mapping(client.post("/v1/allow_list", {key: value for key, value in wanted.items() if value}))
+    show(rows_of(answer.get("allowed")), ("service", "digest", "user", "statement"), as_json)
 
 
 @app.command()
 def reload(admin: Admin = DEFAULT_URL, token: Token = "") -> None:
     """Let the proxy read its configuration file again."""
-    changes = _list(_mapping(AdminClient(admin, token).post("/v1/reload", {})).get("changes"))
+    changes = sequence(mapping(AdminClient(admin, token).post("/v1/reload", {})).get("changes"))
     for change in changes or ["nothing changed"]:
         print(visible(str(change)))
 
@@ -408,75 +391,13 @@ def version() -> None:
 def _costs(client: AdminClient) -> float:
     """Errors that lost servers have cost clients so far."""
     names = ("transactions_lost", "outcomes_unknown")
-    return sum(_number(row.get(name)) for row in _rows(client.get("/v1/services")) for name in names)
+    return sum(number(row.get(name)) for row in rows_of(client.get("/v1/services")) for name in names)
 
 
 def _connections(client: AdminClient, name: str) -> int:
-    return int(_number(_mapping(client.get(f"/v1/servers/{segment(name)}")).get("connections")))
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    return int(number(mapping(client.get(f"/v1/servers/{segment(name)}")).get("connections")))
 
 
 def _set_state(client: AdminClient, name: str, state: str) -> None:
-    row = _mapping(client.put(f"/v1/servers/{segment(name)}/state", {"state": state}))
+    row = mapping(client.put(f"/v1/servers/{segment(name)}/state", {"state": state}))
     print(visible(f"{row.get('name')} is in state {row.get('state')}"))
-
-
-# -- output ------------------------------------------------------------------------------------------------------
-
-
-def _mapping(answer: object) -> Mapping[str, object]:
-    return answer if isinstance(answer, dict) else {}
-
-
-def _list(value: object) -> Sequence[object]:
-    return value if isinstance(value, list) else []
-
-
-def _rows(answer: object) -> list[Mapping[str, object]]:
-    return [_mapping(row) for row in _list(answer)]
-
-
-def _clock(seconds: object) -> str:
-    if not isinstance(seconds, int | float):
-        return ""
-    return datetime.fromtimestamp(seconds).isoformat(sep=" ", timespec="milliseconds")
-
-
-def _print_json(data: object) -> None:
-    print(json.dumps(data, indent=2))
-
-
-_TONES = {"primary": "bold green", "replica": "green", "ok": "green", "down": "bold red", "fail": "bold red"}
-_TONES |= dict.fromkeys(("joining", "donor", "desynced", "suspect", "drain", "maintenance", "warn"), "yellow")
-_TONES |= {"non-primary": "bold red"}
-_PIPE_WIDTH = 400  # what is piped into another program is not wrapped
-
-
-def _show(rows: Iterable[Mapping[str, object]], columns: Sequence[str], as_json: bool) -> None:
-    """A table of some columns; as JSON all there is."""
-    if as_json:
-        _print_json([dict(row) for row in rows])
-        return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*(name.replace("_", " ") for name in columns), box=SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        cells = [_cell(row.get(name)) for name in columns]
-        table.add_row(*(Text(cell, style=_TONES.get(cell, "")) for cell in cells))
-    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return visible("; ".join(str(item) for item in value)) or "-"
-    return visible(str(value))

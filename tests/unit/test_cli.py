@@ -263,6 +263,27 @@ def test_a_bad_configuration_is_exit_code_2_naming_the_line(config: Path, comman
     assert result.stderr == f"sqlproxy: {config}:8: services[0].wrong: unknown key\n"
 
 
+def test_top_without_a_terminal_is_plain_tables_or_an_object(proxy: Proxy) -> None:
+    proxy.answers["/v1/digests"] = [{"statement": "SELECT ?", "count": 3}]
+    result = sqlproxy("top", "--once", "--interval", "0.1")
+    assert result.exit_code == 0, result.stderr
+    for shown in ("n1", "temporary table t", "SELECT ?", "primary none -> n1"):
+        assert shown in result.stdout
+    assert "\x1b" not in result.stdout
+    found = json.loads(sqlproxy("top", "--once", "--json", "--interval", "0.1").stdout)
+    assert [row["name"] for row in found["servers"]] == ["n1"]
+    assert found["sessions"][0]["pins"] == ["temporary table t"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(shell: str) -> None:
+    env = {"_SQLPROXY_COMPLETE": f"source_{shell}"}
+    script = CliRunner().invoke(app, [], env=env, prog_name="sqlproxy").stdout
+    assert f"_SQLPROXY_COMPLETE=complete_{shell}" in script
+    env = {"COMP_WORDS": "sqlproxy dra", "COMP_CWORD": "1", "_SQLPROXY_COMPLETE": "complete_bash"}
+    assert CliRunner().invoke(app, [], env=env, prog_name="sqlproxy").stdout.split() == ["drain"]
+
+
 # -- running -----------------------------------------------------------------------------------------------------
 
 

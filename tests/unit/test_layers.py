@@ -52,7 +52,9 @@ MAY_IMPORT = {
     "admin": ADMIN | {"door", "pace"},
     "tls": SESSION,
     "reload": SETTINGS,
-    "top": set[str](),
+    "output": {"logs"},
+    "top": {"output", "logs"},
+    "screen": ADMIN | {"output", "top"},
     "reloading": ADMIN | {"reload"},
     "listener": EDGE,
     "loops": set[str](),
@@ -68,7 +70,7 @@ MAY_IMPORT = {
     "app": EDGE | {"engine", "pace", "reload", "reloading", "steering"},
     "run": EDGE | {"app", "lab", "loops", "systemd", "upgrade"},
     "upgrade": BASE,
-    "cli": EDGE | {"app", "lab", "migrate", "run", "top"},
+    "cli": EDGE | {"app", "lab", "migrate", "output", "run", "screen"},
     "__main__": {"cli"},
 }
 
@@ -95,7 +97,7 @@ ONLY_IN = {
     "prometheus_client": ("admin/metrics.py",),
     "aiohttp": ("admin/http.py", "admin/http_client.py"),
     "typer": ("cli.py", "lab/cli.py"),
-    "rich": ("cli.py", "lab/cli.py"),
+    "rich": ("output.py", "screen.py", "lab/cli.py"),
     "pydantic": ("config*.py",),
     "re2": ("patterns.py",),
     "pydantic_settings": ("config.py", "config_sources.py"),
