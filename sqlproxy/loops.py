@@ -13,6 +13,7 @@ from typing import Any
 log = logging.getLogger("sqlproxy.app")
 
 _MOST = 1 << 20  # open files
+_FEW = 4096  # of them
 
 
 def raise_descriptor_limit() -> None:
@@ -22,6 +23,17 @@ def raise_descriptor_limit() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def warn_of_few_descriptors() -> None:
+    """Say it in the log when the system allows this process no more than a thousand sessions or two."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit != resource.RLIM_INFINITY and limit < _FEW:
+        log.warning(
+            "this process may have no more than %d files open, and each session takes two or three: raise LimitNOFILE"
+            " in the systemd unit, or ulimit -n",
+            limit,
+        )
 
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:

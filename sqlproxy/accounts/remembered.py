@@ -36,6 +36,7 @@ class FastHashes:
     def __init__(self, accounts_kept: int = ACCOUNTS_KEPT) -> None:
         self._accounts_kept = accounts_kept
         self._known: OrderedDict[_Key, Remembered] = OrderedDict()
+        self._configured: dict[str, Remembered] = {}  # by password; no more than the configuration has accounts
 
     def __len__(self) -> int:
         return len(self._known)
@@ -53,7 +54,10 @@ class FastHashes:
     def remembered(self, account: Account) -> Remembered | None:
         """What is known of ``account``: its configured password, else what was remembered."""
         if account.password:
-            return _from_password(account.password.encode())
+            configured = self._configured.get(account.password)
+            if configured is None:
+                configured = self._configured[account.password] = _from_password(account.password.encode())
+            return configured
         key = _key(account)
         found = self._known.get(key)
         if found is not None:
@@ -62,6 +66,7 @@ class FastHashes:
 
     def retain(self, accounts: Iterable[Account]) -> None:
         """Forget everything about accounts that are gone or have other hashes now."""
+        self._configured.clear()
         alive = {_key(account) for account in accounts}
         for key in [key for key in self._known if key not in alive]:
             del self._known[key]

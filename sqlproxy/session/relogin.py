@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from sqlproxy.errors import ServerLost, SqlproxyError
 from sqlproxy.session.backend import Backend
@@ -13,16 +13,13 @@ from sqlproxy.session.deadlines import Deadlines
 from sqlproxy.wire import codec
 from sqlproxy.wire.auth import Kind
 from sqlproxy.wire.client_auth import ClientAuth
-from sqlproxy.wire.constants import AUTH_SWITCH
 from sqlproxy.wire.handshake import ChangeUser
-from sqlproxy.wire.packets import parse_auth_switch, parse_ok
+from sqlproxy.wire.packets import auth_switch_packet, parse_ok
 
 if TYPE_CHECKING:
     from sqlproxy.session.pool import Pool
 
 log = logging.getLogger("sqlproxy.pool")
-
-_AUTH_SWITCH: Final = bytes((AUTH_SWITCH,))
 
 
 class Relogin:
@@ -90,7 +87,7 @@ class Relogin:
         backend = self._backend
         if self._foreseen:
             self._foreseen = False
-            if payload[:1] != _AUTH_SWITCH or parse_auth_switch(payload) != (self._plugin, backend.scramble + b"\x00"):
+            if payload != auth_switch_packet(self._plugin, backend.scramble + b"\x00"):
                 raise ServerLost(f"server {backend.server} asks for something else than it did before")
             return
         step = self._auth.receive(payload)

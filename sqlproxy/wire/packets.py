@@ -7,9 +7,8 @@ https://mariadb.com/kb/en/connection/.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from sqlproxy.errors import ProtocolError, ServerError, ServerProtocolError
 from sqlproxy.wire import codec
@@ -39,15 +38,23 @@ class Ok:
     session_state: bytes = b""
 
 
-@contextmanager
-def server_bytes() -> Iterator[None]:
+class _ServerBytes:
+    """See ``server_bytes``; one for all, as it keeps nothing."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ProtocolError) and not isinstance(error, ServerProtocolError):
+            raise ServerProtocolError(error.message) from None
+
+
+_SERVER_BYTES: Final = _ServerBytes()
+
+
+def server_bytes() -> _ServerBytes:
     """Blame the server for the ``ProtocolError`` s of a parser that runs inside."""
-    try:
-        yield
-    except ServerProtocolError:
-        raise
-    except ProtocolError as error:
-        raise ServerProtocolError(error.message) from None
+    return _SERVER_BYTES
 
 
 def ok_packet(

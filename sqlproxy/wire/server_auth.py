@@ -115,6 +115,8 @@ class ServerAuth:
             wanted.append(CACHING_SHA2)
         if self._plugin == CLEAR and self._secure:
             wanted.append(CLEAR)
+        if len(wanted) == 1:
+            return wanted
         return sorted(dict.fromkeys(wanted), key=lambda plugin: plugin != self._plugin)
 
     def _clear_plugins(self) -> list[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from typing import Any
 
 import pytest
 
-from sqlproxy import run
+from sqlproxy import loops, run
 from sqlproxy.errors import ConfigError
 
 
@@ -23,6 +24,15 @@ def test_the_loop_is_uvloop_unless_the_environment_says_otherwise(
 ) -> None:
     monkeypatch.setenv("SQLPROXY_LOOP", chosen)
     assert run.run_loop(loop_name()) == expected
+
+
+@pytest.mark.parametrize(("limit", "told"), [(1024, True), (65536, False), (resource.RLIM_INFINITY, False)])
+def test_a_low_limit_of_open_files_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, limit: int, told: bool
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
+    loops.warn_of_few_descriptors()
+    assert ("no more than 1024 files open" in caplog.text) is told
 
 
 def test_the_demo_is_an_ordinary_configuration() -> None:
