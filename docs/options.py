@@ -76,6 +76,8 @@ def kind_of(annotation: Any, metadata: list[Any]) -> str:
         return kind_of(inner, [*metadata, *more])
     if parse_size in named:
         return "size (bytes, `KiB`, `MiB`)"
+    if annotation is float and any(hasattr(item, "le") for item in metadata):
+        return "number"
     if annotation is float or parse_duration in named:
         return "duration (`ms`, `s`, `m`, `h`)"
     return plain_kind(annotation)
@@ -112,6 +114,8 @@ def written(value: Any, field: FieldInfo) -> str:
         return f'"{value >> 20}MiB"' if value % (1 << 20) == 0 else str(value)
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and any(hasattr(item, "le") for item in field.metadata):
+        return f"{value:g}"
     if isinstance(value, float):
         return f'"{value * 1000:g}ms"' if value % 1 else f'"{value:g}s"'
     if isinstance(value, SecretStr):

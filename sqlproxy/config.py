@@ -25,7 +25,17 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from sqlproxy.config_fields import AddressField, Compression, Duration, Network, Period, Section, Size, as_list
+from sqlproxy.config_fields import (
+    AddressField,
+    Compression,
+    Duration,
+    Network,
+    Period,
+    Section,
+    Size,
+    as_list,
+    has_library,
+)
 from sqlproxy.config_rules import AllowListConfig as AllowListConfig
 from sqlproxy.config_rules import RuleConfig as RuleConfig
 from sqlproxy.config_sources import EnvironmentOverFile
@@ -197,6 +207,20 @@ class LogConfig(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class TracingConfig(Section):
+    """``[tracing]``: where spans of statements go, by OTLP over HTTP."""
+
+    endpoint: str = Field(default="", pattern=r"^(|https?://.+)$")  # empty: no tracing
+    ratio: float = Field(default=0.0, ge=0, le=1)  # of the statements whose clients do not say
+    service_name: str = "sqlproxy"
+
+    @model_validator(mode="after")
+    def _installed(self) -> TracingConfig:
+        if self.endpoint and not has_library("opentelemetry.exporter.otlp.proto.http"):
+            raise ValueError('tracing needs the libraries of OpenTelemetry: pip install "sqlproxy[otel]"')
+        return self
+
+
 class Settings(BaseSettings):
     """The whole file."""
 
@@ -220,6 +244,7 @@ class Settings(BaseSettings):
     read_only: bool = False  # no service takes writes
     admin: AdminConfig = AdminConfig()
     log: LogConfig = LogConfig()
+    tracing: TracingConfig = TracingConfig()
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def __eq__(self, other: object) -> bool:

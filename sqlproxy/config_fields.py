@@ -30,8 +30,16 @@ def _known_network(value: str) -> str:
     return value
 
 
+def has_library(name: str) -> bool:
+    """Whether a module of an optional library is installed."""
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def _installed(name: str) -> str:
-    if name == "zstd" and find_spec("zstandard") is None:
+    if name == "zstd" and not has_library("zstandard"):
         raise ValueError('zstd needs the library zstandard: pip install "sqlproxy[zstd]"')
     return name
 

@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlproxy import allow_files, tls
 from sqlproxy.accounts.registry import AccountRegistry
@@ -29,9 +30,14 @@ from sqlproxy.session.registry import Registry
 from sqlproxy.session.service import Service
 from sqlproxy.session.session import Session
 from sqlproxy.session.silence import SilenceWatch
+from sqlproxy.session.stats import ServiceStats
+from sqlproxy.session.trace import Tracing
 from sqlproxy.topology.model import Address, Server
 from sqlproxy.topology.publisher import Publisher
 from sqlproxy.wire.rsa import RSAKey
+
+if TYPE_CHECKING:
+    from sqlproxy.otel import Exporter
 
 log = logging.getLogger("sqlproxy.app")
 
@@ -122,6 +128,8 @@ class Engine:
         self._listeners = {service.name: Listener(service) for service in self.services}
         self._book = RuleBook(())
         self._govern(_allow_lists(settings))
+        self._exporter: Exporter | None = None
+        self._trace()
 
     def _service(self, config: ServiceConfig, context: ssl.SSLContext | None) -> Service:
         return Service(
@@ -170,6 +178,7 @@ class Engine:
         await self.accounts.stop()
         for service in self.services:
             service.close()
+        await self._stop_tracing()
 
     def _watch_silence(self) -> None:
         """Begin, or begin anew, to look out for servers that hang."""
@@ -253,6 +262,7 @@ class Engine:
             for config in settings.services
         ]
         self._govern(prepared.allow_lists)
+        await self._trace_again(before)
         moved = self._hand_over(before)
         for service in running.values():
             self._retire(service)
@@ -281,6 +291,39 @@ class Engine:
             if before_it is not None and allowed is not None:
                 allowed.take_over(before_it)
             service.govern(self._book, settings.read_only or service.config.read_only, answers, allowed)
+
+    # -- tracing
+
+    def _trace(self) -> None:
+        """Have statements traced, if they shall be."""
+        config = self.settings.tracing
+        tracing = None
+        if config.endpoint:
+            from sqlproxy.otel import Exporter  # an extra
+
+            self._exporter = Exporter(config, self._stats_of)
+            tracing = Tracing(config.ratio, self._exporter.export)
+        for service in self.services:
+            service.trace(tracing)
+
+    async def _trace_again(self, before: Settings) -> None:
+        """Follow a changed configuration, with services that are new."""
+        tracing = next((service.tracing for service in self.services if service.tracing is not None), None)
+        if before.tracing != self.settings.tracing:
+            await self._stop_tracing()
+            self._trace()
+            return
+        for service in self.services:
+            service.trace(tracing)
+
+    async def _stop_tracing(self) -> None:
+        exporter, self._exporter = self._exporter, None
+        if exporter is not None:
+            await exporter.stop()
+
+    def _stats_of(self, name: str) -> ServiceStats:
+        """A service's counters; those of none for one that is gone."""
+        return next((service.stats for service in self.services if service.name == name), ServiceStats())
 
     # -- allow lists
 

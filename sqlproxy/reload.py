@@ -126,7 +126,7 @@ def _shown(key: str, value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:g}s"  # every number with a fraction is a duration
+        return f"{value:g}" if key.endswith("ratio") else f"{value:g}s"  # every other is a duration
     return str(value) if value not in ("", None) else '""'
 
 

@@ -38,6 +38,9 @@ _SERVICE_COUNTERS = {
     "client_errors": ("sqlproxy_service_client_errors", "Protocol errors and login time-outs of clients."),
     "statements": ("sqlproxy_service_statements", "Statements clients sent."),
     "unknown_statements": ("sqlproxy_service_unknown_statements", "Statements not understood, sent to the primary."),
+    "spans": ("sqlproxy_service_spans", "Spans of statements that were traced."),
+    "spans_dropped": ("sqlproxy_service_spans_dropped", "Spans dropped because too many waited for the collector."),
+    "spans_failed": ("sqlproxy_service_spans_failed", "Spans that the collector did not take."),
     "unlisted_refused": (
         "sqlproxy_service_unlisted_refused",
         "Statements refused because they are not on the allow list.",

@@ -32,6 +32,7 @@ _SERVICE = "sessions sessions_total logins_failed client_errors statements unkno
 _SERVICE += " primary_waits outcomes_decided outcomes_unknown transactions_lost transactions_replayed"
 _SERVICE += " replay_mismatches conflicts_retried conflicts_certification conflicts_brute_force conflicts_deadlock"
 _SERVICE += " conflicts_snapshot hints_ignored unexplained_changes unlisted_passed unlisted_refused"
+_SERVICE += " spans spans_dropped spans_failed"
 
 
 def _columns(text: str, kind: str) -> tuple[tuple[str, str], ...]:

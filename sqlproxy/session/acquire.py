@@ -17,6 +17,7 @@ from sqlproxy.session.failure import Outcome, is_evidence, only_rolls_back
 from sqlproxy.session.guidance import ignore_hint
 from sqlproxy.session.pool import Pool, reuse
 from sqlproxy.session.stats import ServerStats
+from sqlproxy.session.trace import step
 from sqlproxy.session.transaction import leaves
 from sqlproxy.sql.bits import CALL, LAST, MULTI, READ, UNKNOWN, WRITE
 from sqlproxy.wire.constants import (
@@ -76,6 +77,8 @@ async def acquire(session: Session, mask: int, position: int | None = None, hint
                 failed.add(decision.server, error.message)
                 continue
             if not backend.closed:  # it may have broken just after its newest reply
+                if session.trace is not None:
+                    session.trace.goes_to(decision.server, decision.reason)
                 return backend
             continue
         await _wait(session, mask, failed.reason or refused)
@@ -228,7 +231,8 @@ async def _wait(session: Session, mask: int, reason: str) -> None:
         timeout = session.service.config.failover_timeout
         raise NoServerAvailable(f"No server took this statement within {timeout:g}s: {reason}")
     session.wait_for(reason, bool(mask & WRITE))
-    await session.service.changed(min(left, RETRY))
+    with step(session, "wait for a server", **{"sqlproxy.reason": reason}):
+        await session.service.changed(min(left, RETRY))
 
 
 async def backend_for(session: Session, name: str) -> Backend:
@@ -243,8 +247,10 @@ async def backend_for(session: Session, name: str) -> Backend:
         raise ServerError(f"server {name} has its max_connections = {server.max_connections}", code=ER_CON_COUNT_ERROR)
     login = session.login
     current = replace(login, database=session.state.database)
-    async with service.while_usable(name), service.openings[name]:
-        backend = await _opened(pool, current, service.config.connect_timeout, fresh=_must_catch_up(session, name, 0))
+    with step(session, "connect", **{"sqlproxy.target": name}):
+        async with service.while_usable(name), service.openings[name]:
+            fresh = _must_catch_up(session, name, 0)
+            backend = await _opened(pool, current, service.config.connect_timeout, fresh=fresh)
     join(session, backend)
     return backend
 
@@ -343,9 +349,11 @@ async def _catch_up(session: Session, backend: Backend, mask: int) -> None:
     if not _must_catch_up(session, backend.server, backend.synced):
         return
     try:
-        async with service.while_usable(backend.server):  # a server that stops applying leaves use, and never answers
-            preamble = bytes((COM_QUERY,)) + (PREAMBLE_TO_ASK if mask & LAST else PREAMBLE)
-            await backend.call(preamble, QUERY, service.config.causal_reads_timeout)
+        # A server that stops applying leaves use, and never answers.
+        with step(session, "catch up", **{"sqlproxy.target": backend.server}):
+            async with service.while_usable(backend.server):
+                preamble = bytes((COM_QUERY,)) + (PREAMBLE_TO_ASK if mask & LAST else PREAMBLE)
+                await backend.call(preamble, QUERY, service.config.causal_reads_timeout)
     except ServerError as error:
         raise ServerLost(f"server {backend.server} has not applied this session's writes: {error.message}") from None
     backend.synced = written

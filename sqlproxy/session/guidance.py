@@ -36,7 +36,7 @@ def follow_rules(session: Session) -> None:
     """Find the rules that may concern this session."""
     book, user = session.service.rules, session.login.credentials.username.decode(errors="replace")
     session.rules = book.candidates(session.service.name, user, session.client.address) if book is not None else None
-    session.allow_list = session.service.allow_list
+    session.allow_list, session.tracing = session.service.allow_list, session.service.tracing
     follow_hints(session)
 
 

@@ -48,6 +48,8 @@ class Ledger:
         else:
             backend.stats.read_times.add(seconds)
         self._count(session, backend.server, statement, seconds, tracker.rows + tracker.affected, failed, now)
+        if session.trace is not None:
+            session.trace.answered(backend)
         if seconds >= self._slow_after:
             self.log.slow(session, backend.server, statement, seconds)
         if failed and self._logs_errors:
@@ -59,6 +61,8 @@ class Ledger:
         session._size = 0
         self._count(session, "", statement, now - session.active_at, 0, True, now)
         self.log.refused(session, statement, error)
+        if session.trace is not None:
+            session.trace.failed(error)
 
     def _count(
         self,

@@ -10,6 +10,7 @@ from sqlproxy.errors import ServerLost, SqlproxyError
 from sqlproxy.session import dispatch, failure
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.failure import Outcome
+from sqlproxy.session.trace import mark
 from sqlproxy.sql.bits import COMMIT, WRITE
 from sqlproxy.wire.constants import ER_CONNECTION_KILLED, ER_LOCK_DEADLOCK, HEADER
 from sqlproxy.wire.packets import parse_err
@@ -57,6 +58,7 @@ def _on_conflict(session: Session, backend: Backend, code: int) -> bool:
         return False
     session._conflicts += 1
     session._executing = session._current = None
+    mark(session, "conflict", **{"sqlproxy.target": backend.server, "error.type": str(code)})
     if state.in_transaction:
         if failure.may_end(code):
             session._drop(backend)  # whatever may still be open there must not be committed by the BEGIN to come
@@ -100,12 +102,14 @@ def _resolve(session: Session, outcome: Outcome, server: str, reason: str) -> No
     if outcome is Outcome.RUN_AGAIN:
         session._executing = None
         session.service.stats.reads_retried += 1
+        mark(session, "run again", **{"sqlproxy.target": server, "sqlproxy.reason": reason})
         session.avoid = (session.service.snapshot.number, server)
         session._start(dispatch.run)
         return
     if outcome is Outcome.TRANSACTION_LOST and session.log.replayable:
         session._executing = None
         session._loss = (outcome, f"server {server} was lost ({reason})")
+        mark(session, "transaction lost", **{"sqlproxy.target": server, "sqlproxy.reason": reason})
         session._start(dispatch.run)
         return
     if outcome is Outcome.CLOSE:

@@ -34,6 +34,7 @@ cdef class Service:
     cdef public bint read_only
     cdef public object answers
     cdef public object allow_list
+    cdef public object tracing
     cdef public object mirrors
     cdef public ReadWriteSplit splitter
     cdef public object generations

@@ -30,6 +30,7 @@ from sqlproxy.session.mirror import Mirrors
 from sqlproxy.session.pool import Pool
 from sqlproxy.session.registry import Registry
 from sqlproxy.session.stats import ServerStats, ServiceStats
+from sqlproxy.session.trace import Tracing
 from sqlproxy.sql.generations import generations_of
 from sqlproxy.topology.model import Role, Server, Snapshot
 from sqlproxy.topology.publisher import Publisher
@@ -141,6 +142,7 @@ class Service:
         self.read_only = False
         self.answers: Answers | None = None
         self.allow_list: AllowList | None = None
+        self.tracing: Tracing | None = None
         self.mirrors = Mirrors()
         self.conflicts: dict[str, ConflictCounters] = {}  # by server
         self.snapshot = Snapshot(0, 0.0)
@@ -214,6 +216,12 @@ class Service:
     ) -> None:
         """Other rules from now on, or none; ``answers`` is where those with ``cache`` keep them."""
         self.rules, self.read_only, self.answers, self.allow_list = rules, read_only, answers, allow_list
+        for session in [s for s in self.registry.sessions.values() if s.service is self]:
+            guidance.follow_rules(session)
+
+    def trace(self, tracing: Tracing | None) -> None:
+        """Have sessions trace their statements, or no longer."""
+        self.tracing = tracing
         for session in [s for s in self.registry.sessions.values() if s.service is self]:
             guidance.follow_rules(session)
 

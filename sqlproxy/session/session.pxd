@@ -66,6 +66,8 @@ cdef class Session(Owner):
     cdef public unsigned long long _slow
     cdef public object rules
     cdef public object allow_list
+    cdef public object tracing
+    cdef public object trace
     cdef public long long cleared
     cdef public object ruling
     cdef public tuple _verdict

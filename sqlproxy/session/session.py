@@ -27,6 +27,7 @@ from sqlproxy.session.recording import TransactionLog
 from sqlproxy.session.replay import COUNTS
 from sqlproxy.session.ruling import Ruling, check_writable
 from sqlproxy.session.state import EFFECTS, SessionState
+from sqlproxy.session.trace import Trace, Tracing, end_trace, mark, step
 from sqlproxy.session.transaction import GOES_ON
 from sqlproxy.sql.bits import (
     BEGIN,
@@ -120,6 +121,8 @@ class Session(Owner):
         self._attending: Backend | None = None  # where a reply is being collected for the client
         self.rules: Candidates | None = None  # that may concern this session's statements
         self.allow_list: AllowList | None = None  # of the service
+        self.tracing: Tracing | None = None  # of the service
+        self.trace: Trace | None = None  # of the statement at hand
         self.cleared = -1  # the statement with this number may run
         self.ruling: Ruling | None = None  # of the statement at hand
         self._verdict: tuple[int, Verdict | None] = (-1, None)  # of the statement with this number
@@ -143,6 +146,8 @@ class Session(Owner):
         self.active_at = monotonic()
         self.statements += 1
         self.service.stats.statements += 1
+        if self.tracing is not None:
+            self.trace = self.tracing.begin(self, command)
         code = command[HEADER]
         if len(command) < HEADER + MAX_PAYLOAD:
             if code == COM_QUERY:
@@ -358,7 +363,8 @@ class Session(Owner):
             return f"the session is pinned: {self.state.context.pin_reason}"
         if not self.log.replayable:
             return self.log.reason or "it was not recorded"
-        refused = await replay.replay(self, reason, claim, anywhere=anywhere)
+        with step(self, "replay", **{"sqlproxy.reason": reason}):
+            refused = await replay.replay(self, reason, claim, anywhere=anywhere)
         if refused:
             self.log.clear()
         return refused
@@ -378,6 +384,8 @@ class Session(Owner):
             if not self.ruling.end():
                 return  # it comes again when nothing of this one is under way any more
             self.ruling = None
+        if self.trace is not None:
+            end_trace(self)
         self.busy = False
         self.stop_waiting()
         self.active_at = monotonic()
@@ -601,6 +609,9 @@ class Session(Owner):
 
     def close(self) -> None:
         """The client is gone."""
+        if self.trace is not None:
+            mark(self, "the client is gone")
+            end_trace(self)
         if self._task is not None:
             self._task.cancel()
         if self.ruling is not None:

@@ -95,6 +95,9 @@ class ServiceStats:
         "replay_mismatches",
         "sessions",
         "sessions_total",
+        "spans",
+        "spans_dropped",
+        "spans_failed",
         "statements",
         "transactions_lost",
         "transactions_replayed",
@@ -113,6 +116,9 @@ class ServiceStats:
         self.unknown_statements = 0  # not understood, so sent to the primary
         self.unlisted_passed = 0  # statements that the allow list does not have, only counted
         self.unlisted_refused = 0
+        self.spans = 0  # of statements that were traced
+        self.spans_dropped = 0  # because too many waited to be sent
+        self.spans_failed = 0  # that the collector did not take
         self.reads_retried = 0
         self.primary_waits = 0  # statements that had to wait for a primary
         self.outcomes_decided = 0  # would have been unknown but for their commit token

@@ -63,6 +63,26 @@ def with_block(command: bytes, block: bytes) -> bytes:
     return size.to_bytes(3, "little") + command[3:_TEXT] + block + command[_TEXT:]
 
 
+def value_of(block: bytes, name: bytes) -> bytes | None:
+    """The value of the attribute of this name in a block, if it is text. The block has been read before."""
+    count, pos = codec.read_lenenc(block, 0, "attribute count")
+    if not count:
+        return None
+    _, pos = codec.read_lenenc(block, pos, "number of attribute sets")
+    nulls, _, described, pos = _description(block, pos, count)
+    for number, part in enumerate(described):
+        if nulls >> number & 1:
+            continue
+        size = _SIZES.get(part[0])
+        if size is None:
+            value, pos = codec.read_lenenc_string(block, pos, "value")
+            if codec.read_lenenc_string(part, 2, "name")[0] == name:
+                return value
+        else:
+            pos += size
+    return None
+
+
 def cut_execute(command: bytes, parameters: int, long_data: Collection[int] = ()) -> tuple[bytes, bytes]:
     """A COM_STMT_EXECUTE as it is without the capability, and its attributes as a block.
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sqlproxy import config_fields
 from sqlproxy.config import Settings, load, parse
 from sqlproxy.errors import ConfigError
 from sqlproxy.topology.model import Address
@@ -318,3 +319,22 @@ def test_any_text_is_read_or_refused_as_an_address(text: str) -> None:
 def test_any_file_is_read_or_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         parse(text, "x.toml")
+
+
+def test_tracing_without_its_libraries_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = GOOD + '[tracing]\nendpoint = "http://127.0.0.1:4318"\nratio = 0.25\n'
+    assert parse(text, "f").tracing.ratio == 0.25
+    monkeypatch.setattr(config_fields, "find_spec", lambda name: None)
+    assert 'tracing needs the libraries of OpenTelemetry: pip install "sqlproxy[otel]"' in refusal(text)
+    assert parse(GOOD, "f").tracing.endpoint == ""
+
+
+@pytest.mark.parametrize("line", ['endpoint = "collector:4318"', "ratio = 1.5", "ratio = -0.1"])
+def test_bad_values_of_tracing_are_refused(line: str) -> None:
+    with pytest.raises(ConfigError, match="tracing"):
+        parse(f"{GOOD}[tracing]\n{line}\n", "f")
+
+
+def test_an_allow_list_needs_a_file() -> None:
+    with pytest.raises(ConfigError, match='mode = "learn" needs a file'):
+        parse(GOOD + '[services.allow_list]\nmode = "learn"\n', "f")

@@ -29,6 +29,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "## `[[rules]]`": config.RuleConfig,
     "## `[admin]`": config.AdminConfig,
     "## `[log]`": config.LogConfig,
+    "## `[tracing]`": config.TracingConfig,
 }
 TABLES = {
     "servers",
@@ -38,6 +39,7 @@ TABLES = {
     "rules",
     "admin",
     "log",
+    "tracing",
 }  # of the top level: sections of their own
 
 

@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "patterns": set[str](),
     "origins": {"toml_lines"},
     "allow_files": SETTINGS | {"routing"},
+    "otel": SESSION,
     "monitor": SETTINGS,
     "routing": SETTINGS,
     "accounts": SETTINGS,
@@ -60,7 +61,7 @@ MAY_IMPORT = {
     "loops": set[str](),
     "systemd": set[str](),
     "channel": BASE,
-    "engine": EDGE | {"pace"},
+    "engine": EDGE | {"otel", "pace"},
     "fleet": SESSION,
     "supervisor": EDGE | {"app", "channel", "engine", "fleet", "pace", "reload", "reloading", "steering"},
     "worker": EDGE | {"channel", "engine", "loops"},
@@ -103,6 +104,7 @@ ONLY_IN = {
     "pydantic_settings": ("config.py", "config_sources.py"),
     "pymysql": ("lab/*.py",),
     "uvloop": ("loops.py",),
+    "opentelemetry": ("otel.py",),
     "zstandard": ("wire/zstd.py",),
 }
 
