@@ -28,7 +28,28 @@ def read_candidates(
     return tuple((view.name, max(view.weight, 1)) for view in weighted)
 
 
+class Candidate:
+    """A server that may take a read, and its load."""
+
+    __slots__ = ("load", "name", "weight")
+
+    def __init__(self, name: str, weight: int, load: Load) -> None:
+        self.name = name
+        self.weight = float(weight)
+        self.load = load
+
+
+def with_loads(candidates: Sequence[tuple[str, int]], loads: Mapping[str, Load]) -> tuple[Candidate, ...]:
+    """The same servers for ``pick_of``."""
+    return tuple(Candidate(name, weight, loads[name]) for name, weight in candidates)
+
+
 def pick(candidates: Sequence[tuple[str, int]], loads: Mapping[str, Load], last: str) -> str:
+    """As ``pick_of``, for who asks once."""
+    return pick_of(with_loads(candidates, loads), last)
+
+
+def pick_of(candidates: tuple[Candidate, ...], last: str) -> str:
     """The name of the candidate to read from; "" when there is none.
 
     Servers that have room compete: those on which one more statement weighs no more than it would on the best one.
@@ -36,22 +57,20 @@ def pick(candidates: Sequence[tuple[str, int]], loads: Mapping[str, Load], last:
     load: by operations alone an idle heavy server would leave nothing to a light one.
     """
     if len(candidates) == 1:
-        return candidates[0][0]
+        return candidates[0].name
     limit = -1.0
-    for name, weight in candidates:
-        load = loads[name]
-        room = (load.operations + 1) / weight
+    for candidate in candidates:
+        room = (candidate.load.operations + 1) / candidate.weight
         if limit < 0 or room < limit:
             limit = room
     best = ""
     best_share = 0.0
-    for name, weight in candidates:
-        load = loads[name]
-        if load.operations / weight >= limit:
+    for candidate in candidates:
+        if candidate.load.operations / candidate.weight >= limit:
             continue
-        if name == last:
-            return name
-        share = load.reads / weight
+        if candidate.name == last:
+            return last
+        share = candidate.load.reads / candidate.weight
         if not best or share < best_share:
-            best, best_share = name, share
+            best, best_share = candidate.name, share
     return best

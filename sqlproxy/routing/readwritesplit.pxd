@@ -1,10 +1,11 @@
-from sqlproxy.routing.balancer cimport pick
+from sqlproxy.routing.balancer cimport pick_of
 
 cdef unsigned long long LAST, LITERAL_ONLY, NEXT_TRX, READ, SESSION
 
 cdef class ReadWriteSplit:
     cdef bint _primary_accepts_reads
     cdef object _snapshot
+    cdef object _loads
     cdef tuple _candidates
     cdef frozenset _usable
     cdef frozenset _active
@@ -14,7 +15,7 @@ cdef class ReadWriteSplit:
 
     cpdef route(self, unsigned long long mask, context, snapshot, loads)
     cpdef str read_server(self, str last, snapshot, loads)
-    cpdef bint may_read(self, str server, snapshot) except -1
+    cpdef bint may_read(self, str server, snapshot, loads) except -1
     cdef _bound(self, context)
-    cdef _read(self, context, loads)
-    cdef _session_statement(self, context, loads)
+    cdef _read(self, context)
+    cdef _session_statement(self, context)

@@ -20,6 +20,8 @@ from sqlproxy.sql.shape import LIMIT
 OTHERS: Final = "(others)"
 IDLE: Final = 60.0  # seconds after which a row may make place
 SWEEP: Final = 10.0  # seconds between two looks for such rows
+_RECENT: Final = 256  # rows found without the table
+_NO_MARKS: Final = [0] * _RECENT
 _KEYS_PER_ROW: Final = 8  # white space and the lengths of lists make keys of their own
 _MASK: Final = 0xFFFFFFFFFFFFFFFF
 _PRIME: Final = 0x100000001B3
@@ -108,6 +110,8 @@ class Digests:
         self._limit = limit
         self._rows: dict[Identity, Row] = {}
         self._by_key: dict[int, Row] = {}
+        self._marks = list(_NO_MARKS)
+        self._recent: list[Row | None] = [None] * _RECENT  # by the lowest bits of their marks, which are in ``_marks``
         self._next_sweep = 0.0
         self._others = _others()
 
@@ -129,17 +133,22 @@ class Digests:
         """Count the statement ``text[start:]``, whose ``shape_key`` is ``key``; ``now`` is monotonic."""
         mark = (key ^ (hash(user) & _MASK)) & _MASK
         mark = (mark * _PRIME) & _MASK ^ (hash(server) & _MASK)
-        row = self._by_key.get(mark)
-        if row is None:
-            if not self._limit:
-                return
-            row = self._by_key[mark] = self._find(text[start : start + LIMIT], mode, user, server, known, now)
+        slot = mark % _RECENT
+        row = self._recent[slot]
+        if row is None or self._marks[slot] != mark:
+            row = self._by_key.get(mark)
+            if row is None:
+                if not self._limit:
+                    return
+                row = self._by_key[mark] = self._find(text[start : start + LIMIT], mode, user, server, known, now)
+            self._marks[slot] = mark
+            self._recent[slot] = row
         row.add(seconds, rows, size, failed, now)
 
     def _find(self, text: bytes, mode: int, user: bytes, server: str, known: bool, now: float) -> Row:
         """The row of a statement whose key is new."""
         if len(self._by_key) >= self._limit * _KEYS_PER_ROW:
-            self._by_key.clear()
+            self._forget_keys()
         digest = Digest(text, 0, mode)
         digest.run()
         identity = (digest.hash, user, server)
@@ -149,6 +158,10 @@ class Digests:
                 return self._others
             row = self._rows[identity] = Row(digest.text(), digest.hash, user, server, known, now)
         return row
+
+    def _forget_keys(self) -> None:
+        self._by_key.clear()
+        self._recent = [None] * _RECENT
 
     def _make_place(self, now: float) -> bool:
         """Whether rows could be given up."""
@@ -161,20 +174,20 @@ class Digests:
             self._others.absorb(row)
             del self._rows[identity]
         if gone:
-            self._by_key.clear()
+            self._forget_keys()
         return bool(gone)
 
     def resize(self, limit: int) -> None:
         """Keep so many rows from now on; what is too much goes as others make place."""
         self._limit = limit
-        self._by_key.clear()
+        self._forget_keys()
         if not limit:
             self.clear()
 
     def clear(self) -> None:
         """Begin anew."""
         self._rows.clear()
-        self._by_key.clear()
+        self._forget_keys()
         self._others = _others()
 
     def figures(self, service: str) -> Iterator[Figures]:

@@ -1,4 +1,5 @@
 import cython
+from cpython cimport time
 
 cdef class Ledger  # defined below
 
@@ -21,7 +22,7 @@ cdef class Ledger:
     cdef bint _logs_errors
 
     @cython.locals(tracker=ResponseTracker, now=cython.double, seconds=cython.double)
-    cpdef enter(self, Session session, Backend backend, PreparedStatement statement, bint failed)
+    cpdef double enter(self, Session session, Backend backend, PreparedStatement statement, bint failed) except -1
     @cython.locals(text=bytes, mode=cython.int, start=Py_ssize_t, key=cython.ulonglong, known=cython.bint,
                    user=bytes, size=Py_ssize_t)
     cdef _count(self, Session session, str server, PreparedStatement statement, double seconds, long long rows,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from time import monotonic
+import time
 from typing import TYPE_CHECKING
 
 from sqlproxy.config import ServiceConfig
@@ -38,10 +38,10 @@ class Ledger:
         self._slow_after = config.slow_after or math.inf
         self._logs_errors = config.error_log
 
-    def enter(self, session: Session, backend: Backend, statement: PreparedStatement | None, failed: bool) -> None:
-        """The statement at hand was run by ``backend``, and its client has been sent the whole reply."""
+    def enter(self, session: Session, backend: Backend, statement: PreparedStatement | None, failed: bool) -> float:
+        """The statement at hand was run by ``backend``, and its client has been sent the whole reply; the time now."""
         tracker = backend.tracker
-        now = monotonic()
+        now = time.monotonic()
         seconds = now - session.active_at
         if session._mask & WRITE:
             backend.stats.write_times.add(seconds)
@@ -54,10 +54,11 @@ class Ledger:
             self.log.slow(session, backend.server, statement, seconds)
         if failed and self._logs_errors:
             self.log.answered(session, backend.server, statement, tracker.error)
+        return now
 
     def refuse(self, session: Session, statement: PreparedStatement | None, error: SqlproxyError) -> None:
         """The proxy itself answers the statement at hand, with an error."""
-        now = monotonic()
+        now = time.monotonic()
         session._size = 0
         self._count(session, "", statement, now - session.active_at, 0, True, now)
         self.log.refused(session, statement, error)

@@ -1,4 +1,5 @@
 import cython
+from cpython cimport time
 
 cdef class Session  # defined below
 
@@ -92,9 +93,10 @@ cdef class Session(Owner):
     @cython.locals(tracker=ResponseTracker)
     cpdef on_reply(self, Backend backend, bytes chunk, bint done)
     @cython.locals(state=SessionState, tracker=ResponseTracker, status=cython.int, failed=cython.bint,
-                   statement=PreparedStatement, long_data=tuple)
+                   statement=PreparedStatement, long_data=tuple, now=cython.double)
     cdef _finish(self, Backend backend)
     @cython.locals(state=SessionState)
     cdef bint _speaks_for_session(self, Backend backend) except -1
     cpdef idle(self)
+    cdef _idle_since(self, double now)
     cpdef stop_waiting(self)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
-from time import monotonic, time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from sqlproxy.errors import NoServerAvailable, ProtocolError, SqlproxyError
@@ -87,8 +87,8 @@ class Session(Owner):
         self.backends: dict[str, Backend] = {}
         self.busy = False
         self.waiting = ""  # what a slow path waits for
-        self.started = time()
-        self.active_at = monotonic()  # when the command at hand came; or, if there is none, the last one ended
+        self.started = time.time()
+        self.active_at = time.monotonic()  # when the command at hand came; or, if there is none, the last one ended
         self.statements = 0
         self.deadline = 0.0  # loop time until which the command at hand may wait; 0.0: nothing waited yet
         self.avoid = (-1, "")  # snapshot and server that failed the command at hand
@@ -143,7 +143,7 @@ class Session(Owner):
         self._command = command
         self.deadline = 0.0
         self._conflicts = self._losses = 0
-        self.active_at = monotonic()
+        self.active_at = time.monotonic()
         self.statements += 1
         self.service.stats.statements += 1
         if self.tracing is not None:
@@ -236,7 +236,7 @@ class Session(Owner):
         service = self.service
         if self.statements <= _SETTLING and service.splitter is not None:
             for name in self.backends:
-                if service.splitter.may_read(name, service.snapshot):
+                if service.splitter.may_read(name, service.snapshot, service.server_stats):
                     return name
         return server
 
@@ -331,7 +331,7 @@ class Session(Owner):
             if tracker.changed:
                 reports.take(self, backend, statement.payload if statement is not None else payload_of(self._command))
             backend.applied = state.history.position
-        self.service.ledger.enter(self, backend, statement, failed)
+        now = self.service.ledger.enter(self, backend, statement, failed)
         if backend.server != state.found and tracker.first > 0 and not failed:
             state.note_found(backend.server, self._mask, self._kind)
         if failed and state.transaction != "":
@@ -341,7 +341,7 @@ class Session(Owner):
         if self._recording:
             self.log.take(self, backend, statement, long_data)
         self._current = None
-        self.idle()
+        self._idle_since(now)
 
     def _speaks_for_session(self, backend: Backend) -> bool:
         """False for the server of an open cursor when the session has gone on elsewhere."""
@@ -380,6 +380,9 @@ class Session(Owner):
 
     def idle(self) -> None:
         """Ready for the next command."""
+        self._idle_since(time.monotonic())
+
+    def _idle_since(self, now: float) -> None:
         if self.ruling is not None:
             if not self.ruling.end():
                 return  # it comes again when nothing of this one is under way any more
@@ -388,7 +391,7 @@ class Session(Owner):
             end_trace(self)
         self.busy = False
         self.stop_waiting()
-        self.active_at = monotonic()
+        self.active_at = now
         if self.service.leaving:
             leaving.leave(self, self.service.leaving)
         self.client.next_command()
