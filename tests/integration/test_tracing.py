@@ -48,7 +48,7 @@ def span_of(collector: Collector, proxy: Proxy, text: str) -> Span:
     def found() -> list[Span]:
         return [span for span in collector.statements(text) if span.service == name]
 
-    wait_until(lambda: bool(found()), 20, f"a span of {text}")
+    wait_until(lambda: bool(found()), 60, f"a span of {text}")
     return found()[-1]
 
 
