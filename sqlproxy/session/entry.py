@@ -55,6 +55,7 @@ class Entry:
         self._intruder = ""  # who sent a header without being allowed to
         self._offered = 0  # capabilities
         self._stage: Stage | None = None  # the transport, as long as another one may take its place
+        self._bare: socket.socket | None = None  # on its way from one transport to another
         self._proof: login.Proof | None = None
         self._session: Session | None = None
         self._relogin: Relogin | None = None
@@ -203,6 +204,7 @@ class Entry:
         if is_ssl_request(payload) and not client.tls:
             if service.tls is None:
                 raise ProtocolError("the client asks for TLS, which this service does not offer")
+            self._bare = self._detached()  # at once: by the time a task runs, bytes of TLS may have come
             self._await(self._encrypt)
             return
         self._receive_at_most(0)
@@ -215,6 +217,7 @@ class Entry:
         client.agree(response.all_capabilities & self._offered, response.zstd_level)
         self._proof = login.Proof(client, response)
         if isinstance(self._stage, RawSocket):
+            self._bare = self._detached()
             self._await(self._attach)
         else:
             self._proceed(self._proof.start())
@@ -222,27 +225,21 @@ class Entry:
     async def _encrypt(self) -> None:
         """Only now the loop gets the socket: TLS begins with its next byte."""
         client = self.client
-        sock = self._detached()
         protocol = cast(asyncio.Protocol, client)
-        try:
-            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: protocol, sock, ssl=self.service.tls, ssl_shutdown_timeout=_GOODBYE
-            )
-        except BaseException:
-            close_quietly(sock)
-            raise
+        assert self._bare is not None
+        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: protocol, self._bare, ssl=self.service.tls, ssl_shutdown_timeout=_GOODBYE
+        )
+        self._bare = None
         client.secure = client.tls = True
         client.shown = _shown(transport.get_extra_info("ssl_object"))
         self._state = _GREETED
 
     async def _attach(self) -> None:
         assert self._proof is not None
-        sock = self._detached()
-        try:
-            await attach(sock, cast(asyncio.Protocol, self.client))
-        except BaseException:
-            close_quietly(sock)
-            raise
+        assert self._bare is not None
+        await attach(self._bare, cast(asyncio.Protocol, self.client))
+        self._bare = None
         self._state = _PROVING
         self._proceed(self._proof.start())
 
@@ -355,7 +352,10 @@ class Entry:
         if relogin is not None:
             relogin.give_up()
         task, self._task = self._task, None
-        if task is not None and task is not asyncio.current_task():
+        if task is None or task is asyncio.current_task():
+            close_quietly(self._bare)
+        else:  # which may have given the socket to the loop
+            task.add_done_callback(lambda _: close_quietly(self._bare))
             task.cancel()
 
 

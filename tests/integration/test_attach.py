@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sqlproxy.session import attach as module
-from sqlproxy.session.attach import attach
+from sqlproxy.session.attach import attach, receive
 from sqlproxy.session.ports import Receiver
 
 LANES = pytest.mark.parametrize(
@@ -114,6 +114,48 @@ async def test_bytes_go_both_ways() -> None:
         for text in (b"one", b"two" * 1000):
             peer.sendall(text)
             assert await read(peer, len(text)) == text.upper()
+    assert notes.ended == [None]
+
+
+@both
+async def test_a_socket_can_be_given_to_another_transport_and_loses_no_byte() -> None:
+    notes = Notes()
+    given: list[socket.socket] = []
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        ours.setblocking(False)
+        peer.setblocking(False)
+        stage = receive(ours, notes, 4)  # type: ignore[arg-type]
+        notes.on_chunk = lambda chunk: given.append(stage.detach())
+        notes.transport.write(b"hello")
+        peer.send(b"abcdefgh")
+        await notes.until(lambda: bool(given))
+        assert (bytes(notes.received), given[0].recv(10)) == (b"abcd", b"efgh")
+        assert await read(peer, 5) == b"hello"
+        notes.transport.write(b"nobody's")
+        notes.transport.abort()
+        await asyncio.sleep(0)
+        with pytest.raises(OSError, match="closed"):
+            stage.detach()
+        assert given[0].fileno() == ours.fileno() != -1
+        assert notes.ended == []
+
+
+@both
+async def test_before_it_is_given_away_a_socket_ends_as_any_other() -> None:
+    notes = Notes()
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        ours.setblocking(False)
+        stage = receive(ours, notes, 0)  # type: ignore[arg-type]
+        stage.receive_at_most(2)
+        notes.transport.pause_reading()
+        peer.send(b"abc")
+        notes.transport.resume_reading()
+        await notes.until(lambda: bytes(notes.received) == b"abc")
+        assert notes.chunks == 2
+        peer.close()
+        await notes.until(lambda: bool(notes.ended))
     assert notes.ended == [None]
 
 

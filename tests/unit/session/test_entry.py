@@ -46,12 +46,23 @@ class Stage(FakeTransport):
     """The first transport of a connection."""
 
     most = -1
+    bare: Any = None  # the socket, once it was given away
 
     def receive_at_most(self, size: int) -> None:
         self.most = size
 
     def detach(self) -> socket.socket:
-        raise OSError("not in this test")
+        self.bare = Bare()
+        return self.bare  # type: ignore[no-any-return]
+
+
+class Bare:
+    """A socket that nobody owns."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class Visitor:
@@ -322,6 +333,20 @@ async def test_no_byte_that_may_belong_to_tls_is_taken(door: MakeBench) -> None:
     visitor.send(response[36:])
     await settle()
     assert is_ok(visitor.take())
+
+
+@virtual
+async def test_a_socket_is_bare_as_soon_as_tls_is_asked_for_and_closed_when_it_comes_to_nothing(
+    door: MakeBench,
+) -> None:
+    b = door()
+    b.service.tls = object()  # type: ignore[assignment]
+    visitor = Visitor(b)
+    visitor.send(codec.packet(1, (c.CLIENT_PROTOCOL_41 | c.CLIENT_SSL).to_bytes(4, "little") + bytes(28)))
+    assert visitor.stage.bare is not None
+    await visitor.entry.given_up()
+    assert visitor.stage.bare.closed
+    assert nothing_left(b, visitor)
 
 
 @virtual
