@@ -17,6 +17,7 @@ from sqlproxy.errors import SqlproxyError
 from sqlproxy.lab.embedded import EmbeddedCluster
 from sqlproxy.lab.galera import GaleraLab
 from sqlproxy.loops import run_loop, warn_of_few_descriptors
+from sqlproxy.session import attach
 from sqlproxy.supervisor import Supervisor
 from sqlproxy.upgrade import PidFile, start_successor
 
@@ -36,6 +37,7 @@ async def _serve(settings: Settings, path: Path | None) -> int:
     if PURE_BECAUSE:
         log.warning("the compiled core is not used, statements cost more CPU: %s", PURE_BECAUSE)
     warn_of_few_descriptors()
+    log.info("sockets are served by %s", attach.described())
     app: App | Supervisor = Supervisor(settings, path) if settings.workers else App(settings, path)
     pid_file = PidFile(settings.pid_file)
     loop = asyncio.get_running_loop()

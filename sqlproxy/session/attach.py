@@ -1,6 +1,7 @@
 """Puts a plain connected socket in the hands of its protocol: in a lane where there is one, else in a transport.
 
-``session.lane`` is compiled only, and for Linux; ``SQLPROXY_SOCKETS=transports`` does without it.
+``session.lane`` is compiled only, and for Linux; with a ring it sends to many sockets by one call where the system lets
+it. ``SQLPROXY_SOCKETS`` is the best that may be used: ``ring``, ``lane`` or ``transports``.
 """
 
 from __future__ import annotations
@@ -13,13 +14,36 @@ from typing import Final
 from sqlproxy.session.sockets import RawSocket, Stage
 
 try:
-    from sqlproxy.session.lane import lane_of
+    from sqlproxy.session.lane import lane_of, ring_refused
 except ImportError:
     _COMPILED = False
 else:
     _COMPILED = True
 
-DIRECT: Final = _COMPILED and os.environ.get("SQLPROXY_SOCKETS") != "transports"
+RING: Final = "ring"
+LANE: Final = "lane"
+TRANSPORTS: Final = "transports"
+
+
+def best(wanted: str) -> tuple[str, str]:
+    """What serves sockets here when this is the best that may be, and why nothing better does ("": nothing is)."""
+    if wanted == TRANSPORTS:
+        return TRANSPORTS, "SQLPROXY_SOCKETS=transports"
+    if not _COMPILED:
+        return TRANSPORTS, "there is no compiled core"
+    if wanted == LANE:
+        return LANE, "SQLPROXY_SOCKETS=lane"
+    refused = ring_refused()
+    return (LANE, refused) if refused else (RING, "")
+
+
+USED, _WHY = best(os.environ.get("SQLPROXY_SOCKETS", RING))
+
+
+def described() -> str:
+    """What serves sockets in this process, for the log."""
+    what = {RING: "the ring: epoll, and io_uring for sends", LANE: "the lane: epoll", TRANSPORTS: "the event loop"}
+    return f"{what[USED]} ({_WHY})" if _WHY else what[USED]
 
 
 def receive(sock: socket.socket, protocol: asyncio.Protocol, at_most: int) -> Stage:
@@ -28,15 +52,15 @@ def receive(sock: socket.socket, protocol: asyncio.Protocol, at_most: int) -> St
     ``at_most``: bytes to take in at once, 0 for any number. What it is told of is a lane's socket, which may stay, or a
     ``RawSocket``, which must not.
     """
-    if DIRECT:
-        return lane_of(asyncio.get_running_loop()).adopt(sock, protocol, at_most)
-    return RawSocket(sock, protocol, at_most)
+    if USED == TRANSPORTS:
+        return RawSocket(sock, protocol, at_most)
+    return lane_of(asyncio.get_running_loop(), USED == RING).adopt(sock, protocol, at_most)
 
 
 async def attach(sock: socket.socket, protocol: asyncio.Protocol) -> None:
     """From now on ``protocol`` gets what comes in, and owns the socket by the transport it is told of."""
     loop = asyncio.get_running_loop()
-    if DIRECT:
-        lane_of(loop).adopt(sock, protocol)
-    else:
+    if USED == TRANSPORTS:
         await loop.create_connection(lambda: protocol, sock=sock)
+    else:
+        lane_of(loop, USED == RING).adopt(sock, protocol)

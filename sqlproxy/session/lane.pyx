@@ -1,8 +1,9 @@
 """Plain sockets without an event loop's transports between them and their protocols: one epoll set inside the loop.
 
 The loop watches the set's own descriptor; when it is ready, ``Lane.poll`` receives from every socket that has something
-into one shared buffer and hands it to the socket's protocol. What is written is sent at once; only what the peer does
-not take yet is kept. A ``Socket`` is an ``asyncio.Transport`` in all but name, and behaves as one.
+into one shared buffer and hands it to the socket's protocol. What is written is sent at once, or, where there is a
+``Ring`` and several sockets are ready, by one system call with what the others write; only what the peer does not take
+yet is kept. A ``Socket`` is an ``asyncio.Transport`` in all but name, and behaves as one.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t
 
 from sqlproxy.session.ports cimport Receiver, Writer
+from sqlproxy.session.ring cimport SENDS, Ring
 
 cdef extern from "sys/epoll.h" nogil:
     enum:
@@ -42,12 +44,23 @@ cdef enum:
     PASSES = 8  # times the set is looked at again before the loop gets its turn
     BUFFER = 262144  # bytes received at once
     HIGH = 65536  # bytes waiting for the peer before the protocol is told, as asyncio has it
+    ENOUGH = 32  # sockets whose bytes are sent together: the peers need not wait for more
+    SMALL = 8192  # bytes of a socket that may wait for what others write
 
 cdef object _lanes = None  # event loop → its lane
 
 
-def lane_of(loop):
-    """The lane of an event loop, made with its first socket. Raises OSError."""
+def ring_refused():
+    """Why this system gives no ``Ring`` that works; "" when it does."""
+    try:
+        Ring().check()
+    except OSError as error:
+        return f"io_uring: {error.strerror}"
+    return ""
+
+
+def lane_of(loop, ring):
+    """The lane of an event loop, made with its first socket; ``ring``: whether with a Ring. Raises OSError."""
     global _lanes
     if _lanes is None:
         import weakref
@@ -55,7 +68,7 @@ def lane_of(loop):
         _lanes = weakref.WeakKeyDictionary()
     lane = _lanes.get(loop)
     if lane is None:
-        lane = _lanes[loop] = Lane()
+        lane = _lanes[loop] = Lane(Ring() if ring else None)
         loop.add_reader(lane.fileno(), lane.poll)
     return lane
 
@@ -67,8 +80,9 @@ cdef class Lane:
         self._epoll = -1
         self._buffer = NULL
 
-    def __init__(self):
+    def __init__(self, Ring ring=None):
         self._sockets = set()
+        self._ring = ring
         self._buffer = <unsigned char *>PyMem_Malloc(BUFFER)
         if self._buffer == NULL:
             raise MemoryError
@@ -99,16 +113,61 @@ cdef class Lane:
 
     def poll(self):
         """Serve every socket that is ready; again at once while there were several, as more may have come meanwhile."""
-        cdef int count, index
+        cdef int count
         cdef int passes = 0
         while passes < PASSES:
             count = epoll_wait(self._epoll, self._events, BATCH, 0)
-            for index in range(count):
-                # a socket that is closed meanwhile lives on until the loop's next turn
-                (<Socket>self._events[index].data.ptr)._ready(self._events[index].events)
+            try:
+                self._serve(count)
+            finally:
+                self._send()
             if count <= 1:
                 return
             passes += 1
+
+    cdef int _serve(self, int count) except -1:
+        cdef bint several = count > 1 and self._ring is not None
+        cdef int index
+        for index in range(count):
+            self._gathering = several
+            # a socket that is closed meanwhile lives on until the loop's next turn
+            (<Socket>self._events[index].data.ptr)._ready(self._events[index].events)
+            if self._count >= ENOUGH:
+                self._send()
+        return 0
+
+    cdef bint _gather(self, Socket sock) noexcept:
+        """Whether what a socket has written is sent with what others write."""
+        if not self._gathering or self._count == SENDS:
+            return False
+        self._gathered[self._count] = <void *>sock
+        self._count += 1
+        return True
+
+    cdef int _send(self) except -1:
+        """Send what was gathered."""
+        cdef int index
+        cdef int count = 0
+        cdef Socket sock
+        self._gathering = False
+        for index in range(self._count):
+            sock = <Socket>self._gathered[index]
+            if sock._together:  # else it has been sent meanwhile
+                sock._together = False
+                self._gathered[count] = <void *>sock
+                count += 1
+        self._count = 0
+        if count == 1:
+            sock = <Socket>self._gathered[0]
+            return sock._flush()
+        for index in range(count):
+            sock = <Socket>self._gathered[index]
+            self._ring.add(sock._fd, PyBytes_AS_STRING(sock._chunk), PyBytes_GET_SIZE(sock._chunk))
+        if count:
+            self._ring.send()
+        for index in range(count):
+            (<Socket>self._gathered[index])._sent(self._ring.results[index])
+        return 0
 
     cdef int _watch(self, Socket sock, uint32_t events) except -1:
         """Without any event a socket leaves the set: it would report errors for ever."""
@@ -135,7 +194,8 @@ cdef class Socket(Writer):
         self._lane = lane
         self._sock = sock
         self._fd = sock.fileno()
-        self._pending = deque()
+        self._chunk = None
+        self._pending = None
         self._high = HIGH
         self._at_most = BUFFER
         self.set_protocol(protocol)
@@ -160,12 +220,20 @@ cdef class Socket(Writer):
     # -- sending
 
     cpdef write(self, bytes data):
-        """Send at once; what the peer does not take yet is kept."""
+        """Send now or with what others write in this batch; what the peer does not take yet is kept."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
         cdef Py_ssize_t sent = 0
         if self._closing or not size:
             return
+        if self._together:
+            self._join(data)
+            return
         if not self._waiting:
+            if size <= SMALL and self._lane._gather(self):
+                self._together = True
+                self._chunk = data
+                self._waiting = size
+                return
             sent = send(self._fd, PyBytes_AS_STRING(data), size, MSG_DONTWAIT | MSG_NOSIGNAL)
             if sent == size:
                 return
@@ -175,45 +243,96 @@ cdef class Socket(Writer):
                     return
                 sent = 0
         self._keep(data, sent)
+        self._update()
+        self._check()
+
+    cdef int _join(self, bytes data) except -1:
+        """Send more with what this socket has written in this batch, or that at once when it is much."""
+        if self._waiting + PyBytes_GET_SIZE(data) <= SMALL:
+            self._chunk += data
+            self._waiting += PyBytes_GET_SIZE(data)
+            return 0
+        self._send_apart()
+        self.write(data)
+        return 0
+
+    cdef int _send_apart(self) except -1:
+        """Send now what was to be sent with what others write."""
+        if self._together:
+            self._together = False
+            self._flush()
+        return 0
 
     cdef int _keep(self, bytes data, Py_ssize_t sent) except -1:
         if not self._waiting:
+            self._chunk = data
             self._offset = sent
-        self._pending.append(data)
+        else:
+            if self._pending is None:
+                self._pending = deque()
+            self._pending.append(data)
         self._waiting += PyBytes_GET_SIZE(data) - sent
-        self._update()
-        if self._waiting > self._high and not self._full:
+        return 0
+
+    cdef int _check(self) except -1:
+        """Tell the protocol when too much waits, and when that is over."""
+        if not self._full and self._waiting > self._high:
             self._full = True
             self._protocol.pause_writing()
+        elif self._full and self._waiting <= self._high // 4:
+            self._full = False
+            self._protocol.resume_writing()
+        return 0
+
+    cdef int _sent(self, Py_ssize_t sent) except -1:
+        """What became of bytes that were sent together: how many the peer took, or minus an errno."""
+        if self._sock is None:
+            return 0
+        if sent == self._waiting:
+            self._chunk = None
+            self._waiting = 0
+            if self._closing:
+                self._end(None)
+            return 0
+        try:
+            if sent < 0 and -sent != EAGAIN:
+                self._end(OSError(-sent, os.strerror(-sent)))
+                return 0
+            if sent > 0:
+                self._advance(sent)
+            self._flush()
+        except Exception as error:
+            self._failed(error)
+        return 0
+
+    cdef int _advance(self, Py_ssize_t sent) except -1:
+        """The peer took so much of the first chunk."""
+        self._waiting -= sent
+        self._offset += sent
+        if self._offset == PyBytes_GET_SIZE(self._chunk):
+            self._offset = 0
+            self._chunk = self._pending.popleft() if self._pending else None
         return 0
 
     cdef int _flush(self) except -1:
         """Send what was kept, as far as the peer takes it."""
-        cdef bytes data
         cdef Py_ssize_t size, sent
         while self._waiting:
-            data = self._pending[0]
-            size = PyBytes_GET_SIZE(data) - self._offset
-            sent = send(self._fd, PyBytes_AS_STRING(data) + self._offset, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+            size = PyBytes_GET_SIZE(self._chunk) - self._offset
+            sent = send(self._fd, PyBytes_AS_STRING(self._chunk) + self._offset, size, MSG_DONTWAIT | MSG_NOSIGNAL)
             if sent < 0:
                 if errno != EAGAIN and errno != EINTR:
                     self._end(OSError(errno, os.strerror(errno)))
                     return 0
                 break
-            self._waiting -= sent
+            self._advance(sent)
             if sent < size:
-                self._offset += sent
                 break
-            self._offset = 0
-            self._pending.popleft()
         if self._closing and not self._waiting:
             self._end(None)
             return 0
         self._update()
-        if self._full and self._waiting <= self._high // 4:
-            self._full = False
-            self._protocol.resume_writing()
-        return 0
+        return self._check()
 
     def set_write_buffer_limits(self, high=None, low=None):
         """The protocol is paused with more than ``high`` bytes waiting, and goes on at a quarter of it."""
@@ -250,11 +369,15 @@ cdef class Socket(Writer):
             else:
                 self._protocol.data_received(chunk)
         except Exception as error:
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "a protocol failed", "exception": error, "transport": self, "protocol": self._protocol}
-            )
-            self._end(error)
+            self._failed(error)
         return 0
+
+    cdef int _failed(self, object error) except -1:
+        """The protocol made a mistake."""
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "a protocol failed", "exception": error, "transport": self, "protocol": self._protocol}
+        )
+        return self._end(error)
 
     def receive_at_most(self, Py_ssize_t size):
         """Take in no more bytes than that at once; 0: as many as there is room for."""
@@ -265,6 +388,7 @@ cdef class Socket(Writer):
 
         Raises OSError when it is closed, or what was written is still on its way.
         """
+        self._send_apart()
         if self._sock is None or self._waiting:
             raise OSError("the connection is closed, or its peer does not read")
         sock = self._sock
@@ -293,7 +417,7 @@ cdef class Socket(Writer):
         cdef uint32_t events = 0
         if not self._paused and not self._closing:
             events = EPOLLIN
-        if self._waiting:
+        if self._waiting and not self._together:
             events |= EPOLLOUT
         if self._sock is not None and events != self._watched:
             self._lane._watch(self, events)
@@ -316,7 +440,8 @@ cdef class Socket(Writer):
             self._end(None)
 
     def abort(self):
-        """End at once; what was kept is dropped."""
+        """End at once; what the peer has not taken is dropped."""
+        self._send_apart()
         self._end(None)
 
     cdef int _end(self, object reason) except -1:
@@ -325,7 +450,7 @@ cdef class Socket(Writer):
             return 0
         self._closing = True
         self._waiting = 0
-        self._pending.clear()
+        self._chunk = self._pending = None
         self._update()
         asyncio.get_running_loop().call_soon(self._finish, self._sock, reason)
         self._sock = None

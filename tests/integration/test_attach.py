@@ -1,9 +1,10 @@
-"""What owns a plain socket, lane or transport: the same to its protocol, whatever the peer does."""
+"""What owns a plain socket, ring, lane or transport: the same to its protocol, whatever the peer does."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -16,21 +17,17 @@ from sqlproxy.session import attach as module
 from sqlproxy.session.attach import attach, receive
 from sqlproxy.session.ports import Receiver
 
-LANES = pytest.mark.parametrize(
-    "lane",
-    [pytest.param(True, marks=pytest.mark.skipif(not module.DIRECT, reason="the lane exists only compiled")), False],
-    ids=["lane", "transport"],
-)
+SOCKETS = [kind for kind in ("ring", "lane", "transports") if module.best(kind)[0] == kind]
 MiB = 1 << 20
 
 
-def both(test: Callable[..., Coroutine[Any, Any, None]]) -> Any:
-    """Run a test on lane and transport."""
+def everywhere(test: Callable[..., Coroutine[Any, Any, None]]) -> Any:
+    """Run a test on all that serves sockets here."""
 
-    @LANES
+    @pytest.mark.parametrize("kind", SOCKETS)
     @wraps(test)
-    def run(lane: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "DIRECT", lane)
+    def run(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "USED", kind)
         asyncio.run(asyncio.wait_for(test(), 30))
 
     del run.__wrapped__  # pytest would ask for the test's own arguments
@@ -106,7 +103,7 @@ async def read(peer: socket.socket, size: int) -> bytes:
     return bytes(found)
 
 
-@both
+@everywhere
 async def test_bytes_go_both_ways() -> None:
     notes = Notes()
     async with pair(notes) as peer:
@@ -117,7 +114,7 @@ async def test_bytes_go_both_ways() -> None:
     assert notes.ended == [None]
 
 
-@both
+@everywhere
 async def test_a_socket_can_be_given_to_another_transport_and_loses_no_byte() -> None:
     notes = Notes()
     given: list[socket.socket] = []
@@ -141,7 +138,7 @@ async def test_a_socket_can_be_given_to_another_transport_and_loses_no_byte() ->
         assert notes.ended == []
 
 
-@both
+@everywhere
 async def test_before_it_is_given_away_a_socket_ends_as_any_other() -> None:
     notes = Notes()
     ours, peer = socket.socketpair()
@@ -159,7 +156,7 @@ async def test_before_it_is_given_away_a_socket_ends_as_any_other() -> None:
     assert notes.ended == [None]
 
 
-@both
+@everywhere
 async def test_a_peer_that_does_not_read_is_noticed_and_gets_everything_in_the_end() -> None:
     notes = Notes()
     async with pair(notes) as peer:
@@ -174,7 +171,7 @@ async def test_a_peer_that_does_not_read_is_noticed_and_gets_everything_in_the_e
         assert await read(peer, 5) == b"after"
 
 
-@both
+@everywhere
 async def test_what_was_written_is_sent_before_a_close() -> None:
     notes = Notes()
     async with pair(notes) as peer:
@@ -188,7 +185,7 @@ async def test_what_was_written_is_sent_before_a_close() -> None:
     assert notes.ended == [None]
 
 
-@both
+@everywhere
 async def test_an_abort_drops_what_waits() -> None:
     notes = Notes()
     async with pair(notes) as peer:
@@ -201,7 +198,7 @@ async def test_an_abort_drops_what_waits() -> None:
     assert notes.ended == [None]
 
 
-@both
+@everywhere
 async def test_nothing_is_received_while_paused() -> None:
     notes = Notes()
     async with pair(notes) as peer:
@@ -216,7 +213,7 @@ async def test_nothing_is_received_while_paused() -> None:
         await notes.until(lambda: notes.received == b"ab")
 
 
-@both
+@everywhere
 async def test_a_peer_that_ends_while_not_read_costs_nothing_until_it_is() -> None:
     notes = Notes()
     async with pair(notes) as peer:
@@ -230,7 +227,7 @@ async def test_a_peer_that_ends_while_not_read_costs_nothing_until_it_is() -> No
         await notes.until(lambda: bool(notes.ended))
 
 
-@both
+@everywhere
 async def test_an_end_of_the_stream_closes_after_the_last_bytes() -> None:
     notes = Notes()
     async with pair(notes) as peer:
@@ -240,7 +237,7 @@ async def test_an_end_of_the_stream_closes_after_the_last_bytes() -> None:
     assert (notes.received, notes.ended) == (b"last", [None])
 
 
-@both
+@everywhere
 async def test_a_reset_is_an_error() -> None:
     notes = Notes()
     async with pair(notes) as peer:
@@ -250,7 +247,7 @@ async def test_a_reset_is_an_error() -> None:
     assert isinstance(notes.ended[0], ConnectionResetError)
 
 
-@both
+@everywhere
 async def test_writing_to_a_peer_that_is_gone_ends_the_connection_once() -> None:
     notes = Notes()
     async with pair(notes) as peer:
@@ -266,7 +263,7 @@ async def test_writing_to_a_peer_that_is_gone_ends_the_connection_once() -> None
     assert len(notes.ended) == 1
 
 
-@both
+@everywhere
 async def test_another_protocol_may_take_over() -> None:
     notes, other = Notes(), Notes()
     async with pair(notes) as peer:
@@ -280,7 +277,7 @@ async def test_another_protocol_may_take_over() -> None:
         notes.ended = other.ended
 
 
-@both
+@everywhere
 async def test_a_protocol_that_fails_loses_its_connection_and_no_other() -> None:
     failures: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
@@ -298,7 +295,7 @@ async def test_a_protocol_that_fails_loses_its_connection_and_no_other() -> None
     assert [str(context["exception"]) for context in failures] == ["a mistake"]
 
 
-@both
+@everywhere
 async def test_a_socket_closed_by_another_in_the_same_round_is_left_alone() -> None:
     first, second = Notes(), Notes()
     served = asyncio.Event()
@@ -318,7 +315,7 @@ async def test_a_socket_closed_by_another_in_the_same_round_is_left_alone() -> N
     assert first.chunks + second.chunks == 1
 
 
-@both
+@everywhere
 async def test_many_sockets_are_served() -> None:
     everyone = [Notes() for _ in range(300)]
     async with contextlib.AsyncExitStack() as stack:
@@ -327,3 +324,106 @@ async def test_many_sockets_are_served() -> None:
             peer.sendall(b"hello")
         for notes in everyone:
             await notes.until(lambda notes=notes: notes.received == b"hello")  # type: ignore[misc]
+
+
+@contextlib.asynccontextmanager
+async def ready_together(*everyone: Notes) -> AsyncIterator[list[socket.socket]]:
+    """The peers of sockets that all have a byte to receive at once."""
+    async with contextlib.AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(pair(notes)) for notes in everyone]
+        for peer in peers:
+            peer.sendall(b"?")
+        yield peers
+
+
+@everywhere
+async def test_what_several_write_at_once_arrives_in_order() -> None:
+    everyone = [Notes() for _ in range(5)]
+    parts = [b"first", b"second", b"x" * 7000, b"y" * 7000, b"z" * 100_000, b"last"]
+    for notes in everyone:
+        notes.on_chunk = lambda chunk, notes=notes: [notes.transport.write(part) for part in parts]  # type: ignore[misc]
+    async with ready_together(*everyone) as peers:
+        for peer in peers:
+            assert await read(peer, sum(map(len, parts))) == b"".join(parts)
+
+
+@everywhere
+async def test_last_words_are_sent_before_a_close_and_before_an_abort() -> None:
+    closing, aborting, writing = Notes(), Notes(), Notes()
+
+    def end(notes: Notes, how: str) -> None:
+        notes.transport.write(b"farewell")
+        getattr(notes.transport, how)()
+        notes.transport.write(b"too late")
+
+    closing.on_chunk = lambda chunk: end(closing, "close")
+    aborting.on_chunk = lambda chunk: end(aborting, "abort")
+    writing.on_chunk = lambda chunk: writing.transport.write(b"still here")
+    async with ready_together(closing, aborting, writing) as (first, second, third):
+        assert await read(first, 8) == await read(second, 8) == b"farewell"
+        assert await read(third, 10) == b"still here"
+        for peer in (first, second):
+            assert await asyncio.get_running_loop().sock_recv(peer, 1) == b""
+        for notes in (closing, aborting):
+            await notes.until(lambda notes=notes: notes.ended == [None])  # type: ignore[misc]
+    assert writing.ended == [None]
+
+
+@everywhere
+async def test_a_peer_that_does_not_read_holds_up_no_other() -> None:
+    slow, quick = Notes(), Notes()
+    async with pair(slow) as stuck, pair(quick) as peer:
+        sent = b""
+        while not slow.full:
+            sent += (part := bytes([len(sent) // 100_000 % 251]) * 100_000)
+            slow.transport.write(part)
+        slow.on_chunk = lambda chunk: slow.transport.write(b"behind")
+        quick.on_chunk = lambda chunk: quick.transport.write(b"at once")
+        stuck.sendall(b"?")
+        peer.sendall(b"?")
+        assert await read(peer, 7) == b"at once"
+        assert await read(stuck, len(sent) + 6) == sent + b"behind"
+        await slow.until(lambda: slow.full == [True, False])
+
+
+@everywhere
+async def test_a_peer_that_has_gone_is_noticed_among_others_that_are_written_to() -> None:
+    talker, gone, other = Notes(), Notes(), Notes()
+    async with pair(talker) as peer, pair(gone) as lost, pair(other) as third:
+        gone.transport.pause_reading()
+        lost.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        lost.close()
+        talker.on_chunk = lambda chunk: (gone.transport.write(b"x"), talker.transport.write(b"y"))
+        other.on_chunk = lambda chunk: other.transport.write(b"z")
+        while not gone.ended:
+            peer.sendall(b"?")
+            third.sendall(b"?")
+            assert (await read(peer, 1), await read(third, 1)) == (b"y", b"z")
+    assert isinstance(gone.ended[0], OSError)
+
+
+@everywhere
+async def test_every_stream_keeps_its_order_whoever_writes_to_it() -> None:
+    """Each of many sockets writes to others whenever it receives, a little or much."""
+    choice = random.Random(20)
+    everyone = [Notes() for _ in range(70)]
+    written = [bytearray() for _ in everyone]
+
+    def talk(chunk: bytes) -> None:
+        for _ in range(choice.randrange(4)):
+            to = choice.randrange(len(everyone))
+            data = choice.randbytes(choice.choice((1, 60, 300, 5000, 9000, 40_000)))
+            written[to] += data
+            everyone[to].transport.write(data)
+
+    async with ready_together(*everyone) as peers:
+        for notes in everyone:
+            notes.on_chunk = talk
+        for _ in range(5):
+            for peer in peers:
+                peer.sendall(b"?")
+            await asyncio.sleep(0)
+        for notes in everyone:
+            await notes.until(lambda notes=notes: len(notes.received) == 6)  # type: ignore[misc]
+        for peer, expected in zip(peers, written, strict=True):
+            assert await read(peer, len(expected)) == expected

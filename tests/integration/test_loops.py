@@ -15,6 +15,7 @@ from tests.support.proxy import Proxy, running_proxy
 VARIANTS = (
     {"SQLPROXY_LOOP": "asyncio"},
     {"SQLPROXY_SOCKETS": "transports"},
+    {"SQLPROXY_SOCKETS": "lane"},
     {"SQLPROXY_PURE": "1"},
     {"SQLPROXY_LOOP": "asyncio", "SQLPROXY_PURE": "1"},
 )
