@@ -25,7 +25,7 @@ help:
 	@echo "make soak         an hour of all that sessions do; memory must not grow; SOAK='--minutes 10' for less"
 	@echo "make profile      a flame graph of point selects; PROFILE='--load connect' for another load"
 	@echo "make conformance  other people's test suites, on one server and on Galera; CONFORMANCE=--quick for less"
-	@echo "make chaos        sixty faults on a real cluster under load, about 20 minutes; CHAOS=--exactly-once with commit tokens, CHAOS=\"--against haproxy\" to compare"
+	@echo "make chaos        sixty faults on a real cluster under load, about 25 minutes; CHAOS=--exactly-once with commit tokens, CHAOS=\"--against haproxy\" to compare, CHAOS=\"--minutes 10 --json report.json\" for some of every kind"
 	@echo "make wheel        a wheel in dist/, with the compiled core if there is a compiler"
 	@echo "make docs         the documentation as a site in site/, with every link checked"
 	@echo "make clean        remove $(VENV) and everything built"

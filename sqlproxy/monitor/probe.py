@@ -34,7 +34,7 @@ REFUSALS = frozenset({1040, 1044, 1045, 1129, 1130, 1142, 1143, 1203, 1226, 1227
 
 
 _TCPI_UNACKED = struct.Struct("24xI")  # of struct tcp_info, linux/tcp.h: segments sent and not acknowledged
-REOPEN_SHARE = 0.3  # of the timeout, for a new connection after a kept one was dropped
+REOPEN_SHARE = 0.3  # of the timeout, for the greeting on a new connection after a kept one was dropped
 
 
 class ProbeError(SqlproxyError):
@@ -44,14 +44,17 @@ class ProbeError(SqlproxyError):
 class _Connection(aiomysql.Connection):  # type: ignore[misc]
     """An aiomysql connection that keeps secrets off plaintext lines where TLS is asked for."""
 
-    def __init__(self, *, tls_required: bool, **options: Any) -> None:
+    def __init__(self, *, tls_required: bool, on_greeting: Callable[[], None], **options: Any) -> None:
         super().__init__(**options)
         self._tls_required = tls_required
+        self._on_greeting = on_greeting
         self._greeted = b""
 
     async def _read_packet(self, *arguments: Any) -> Any:
         packet = await super()._read_packet(*arguments)
-        self._greeted = self._greeted or packet.get_all_data()
+        if not self._greeted:
+            self._greeted = packet.get_all_data()
+            self._on_greeting()
         return packet
 
     async def _get_server_information(self) -> None:
@@ -162,24 +165,25 @@ class Probe:
             except Exception:
                 self.close()
                 return await self._ask_again()
-        return await self._ask(await self._open())
+        return await self._ask(await self._open(_nothing))
 
     async def _ask_again(self) -> NodeReport:
         """A server that drops its connections and greets no new one is shutting down: no need to wait in full."""
         limit = asyncio.timeout(self._settings.timeout * REOPEN_SHARE)
         try:
             async with limit:
-                return await self._ask(await self._open())
+                return await self._ask(await self._open(lambda: limit.reschedule(None)))
         except TimeoutError:
             if not limit.expired():
                 raise
             raise ProbeError("it dropped the connection and greets no new one") from None
 
-    async def _open(self) -> _Connection:
+    async def _open(self, on_greeting: Callable[[], None]) -> _Connection:
         server, settings = self._server, self._settings
         mode = server.tls.mode
         connection = self._connection = _Connection(
             tls_required=mode not in ("disabled", "preferred"),
+            on_greeting=on_greeting,
             host=server.address.host,
             port=server.address.port,
             unix_socket=server.address.path or None,
@@ -248,6 +252,10 @@ class Probe:
         if code == ER_ACCESS_DENIED:
             return f"{name} refuses the monitor user {user!r}: {text}"
         return f"{name} answers the monitor user {user!r} with error {code}: {text}"
+
+
+def _nothing() -> None:
+    """What a greeting changes, as a rule."""
 
 
 def tls_context(tls: ServerTLS) -> ssl.SSLContext:

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from sqlproxy.errors import ServerError, ServerLost, SqlproxyError
 from sqlproxy.session.attach import attach
 from sqlproxy.session.backend import Backend
-from sqlproxy.session.sockets import close_quietly, read_exactly
+from sqlproxy.session.sockets import close_quietly, detect_lost_path, read_exactly
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.topology.model import Server, ServerTLS
 from sqlproxy.wire import codec, proxy_protocol
@@ -127,7 +127,7 @@ async def _open(server: Server) -> socket.socket:
         family, kind, protocol, _, target = found[0]
         sock = socket.socket(family, kind, protocol)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        detect_lost_path(sock)
     sock.setblocking(False)
     try:
         await loop.sock_connect(sock, target)

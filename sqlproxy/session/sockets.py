@@ -11,6 +11,8 @@ import socket
 from typing import Final, Protocol
 
 _READ: Final = 65536  # bytes received at once
+_IDLE, _BETWEEN, _PROBES = 5, 2, 3  # seconds of silence, between two questions of the system's, and how many of these
+LOST_AFTER: Final = _IDLE + _BETWEEN * _PROBES
 
 
 class Stage(Protocol):
@@ -125,6 +127,19 @@ def detect_silence(sock: socket.socket, after: float) -> None:
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, min(max(round(after), 1), 32767))
+
+
+def detect_lost_path(sock: socket.socket) -> None:
+    """Let the system find out within ``LOST_AFTER`` seconds that a server's end of an idle TCP connection is gone.
+
+    A firewall or NAT on the way may forget a connection without a word, while a reply is on its way; the server is
+    well, so nothing else would end the wait. The system's own defaults are two hours.
+    """
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _BETWEEN)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
 
 
 def close_quietly(sock: socket.socket | None) -> None:

@@ -13,14 +13,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlproxy.config import COMMIT_TOKENS
 from tests.chaos import load as l
+from tests.chaos import mixed
 from tests.chaos.cluster import Cluster
 from tests.chaos.disk import mount_memory, unmount
 from tests.chaos.faults import Fault
 from tests.chaos.haproxy import haproxy
 from tests.chaos.load import Load
+from tests.chaos.mixed import Sysbench
 from tests.chaos.world import World, config
 from tests.support.proxy import Proxy, free_port
 from tests.support.waiting import wait_until
@@ -42,6 +45,7 @@ class Episode:
     fault: str
     seconds: float = 0.0
     statements: int = 0
+    sysbench: int = 0  # its transactions
     errors: dict[str, int] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)  # of the errors, for people
     read: float = 0.0
@@ -89,10 +93,14 @@ class Report:
 
 
 class Campaign:
-    """``tell`` gets each episode as it ends; after ``budget`` seconds no other begins."""
+    """``tell`` gets each episode as it ends; none begins that would probably end after ``budget`` seconds.
 
-    def __init__(self, world: World, exactly_once: bool, tell: Callable[[Episode], None]) -> None:
+    ``mixed``: with sysbench beside the rest of the load.
+    """
+
+    def __init__(self, world: World, exactly_once: bool, tell: Callable[[Episode], None], *, mixed: bool) -> None:
         self._world = world
+        self._mixed = mixed
         self._exactly_once = exactly_once
         self._tell = tell
 
@@ -101,7 +109,8 @@ class Campaign:
         started = time.monotonic()
         episodes: list[Episode] = []
         for fault in faults:
-            if time.monotonic() - started > budget:
+            spent = time.monotonic() - started
+            if spent + spent / max(len(episodes), 1) > budget:
                 break
             episodes.append(self.episode(fault))
             self._tell(episodes[-1])
@@ -125,6 +134,14 @@ class Campaign:
         world.cluster.heal()
         world.wait_whole()
         l.prepare(world.ask, WORKERS[l.APPEND])
+        sysbench = Sysbench(world.port) if self._mixed else None
+        with running(sysbench) if sysbench is not None else nullcontext():
+            self._load(fault, episode)
+        if sysbench is not None:
+            self._judge_mixed(sysbench, fault, episode)
+
+    def _load(self, fault: Fault, episode: Episode) -> None:
+        world = self._world
         direct = world.cluster.members[world.replicas[-1]] if fault.direct else None
         address = (direct.address, direct.port) if direct else None
         before = self._counters()
@@ -157,13 +174,26 @@ class Campaign:
         if fault.direct and fault.compared:
             episode.cluster = round(load.pause(l.DIRECT), 3)
 
-    def _judge(self, load: Load, fault: Fault, episode: Episode) -> None:
+    def _judge_mixed(self, sysbench: Sysbench, fault: Fault, episode: Episode) -> None:
+        episode.sysbench = sysbench.transactions
+        for what, count in sysbench.errors().items():
+            episode.errors[what] = count
+        episode.violations += mixed.broken(self._ask)
+        if not sysbench.transactions:
+            episode.violations.append("sysbench got nothing done")
+        spared = {mixed.DIFFERS, *fault.allowed} | (set() if self._exactly_once else {mixed.UNKNOWN})
+        for what, text in sysbench.failures:
+            episode.texts.append(f"{what}: {text}")
+            if what not in spared:
+                episode.violations.append(f"{what}: {text}")
+
+    def _ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows as new as any acknowledgement, from the primary itself."""
         node = self._world.cluster.members[self._world.primary]
+        return node.ask(f"SET STATEMENT wsrep_sync_wait=15 FOR {sql}")
 
-        def ask(sql: str) -> list[tuple[object, ...]]:
-            return node.ask(f"SET STATEMENT wsrep_sync_wait=15 FOR {sql}")
-
-        outcome = load.outcome(ask)
+    def _judge(self, load: Load, fault: Fault, episode: Episode) -> None:
+        outcome = load.outcome(self._ask)
         episode.lost, episode.duplicated = len(outcome.lost), len(outcome.duplicated)
         episode.violations += outcome.broken()
         if load.stale():
@@ -175,8 +205,18 @@ class Campaign:
 
 
 @contextmanager
+def running(sysbench: Sysbench) -> Iterator[None]:
+    """sysbench at work."""
+    sysbench.start()
+    try:
+        yield
+    finally:
+        sysbench.stop()
+
+
+@contextmanager
 def campaign(
-    service: str, exactly_once: bool, tell: Callable[[Episode], None], *, against: str = ""
+    service: str, exactly_once: bool, tell: Callable[[Episode], None], *, against: str = "", mixed_load: bool = True
 ) -> Iterator[Campaign]:
     """A cluster on file systems in memory and a proxy as a user runs it; all of it is gone at the end.
 
@@ -197,7 +237,9 @@ def campaign(
         proxy.wait_ready()
         wait_until(lambda: proxy is not None and proxy.primary, 10, "the proxy has a primary")
         with haproxy(cluster, directory, admin_port) if against else nullcontext(port) as address:
-            yield Campaign(World(cluster, proxy, address), exactly_once, tell)
+            if mixed_load:
+                mixed.prepare(port)
+            yield Campaign(World(cluster, proxy, address), exactly_once, tell, mixed=mixed_load)
     finally:
         if proxy is not None:
             proxy.stop()

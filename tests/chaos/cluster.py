@@ -101,6 +101,15 @@ def reset(node: GaleraNode) -> None:
     node.query("SET GLOBAL wsrep_reject_queries = 'NONE'")
 
 
+def kill_connections(node: GaleraNode, user: str) -> None:
+    """End every connection of a user on a node."""
+    for (number,) in node.query(f"SELECT id FROM information_schema.processlist WHERE user = '{user}'"):
+        try:
+            node.query(f"KILL {number}")
+        except SqlproxyError:
+            continue  # it ended by itself in between
+
+
 def forget_state(node: GaleraNode) -> None:
     """Make a node that is down need a full state transfer."""
     for name in ("grastate.dat", "galera.cache", "gvwstate.dat"):

@@ -15,8 +15,9 @@ from pydantic import SecretStr
 from sqlproxy.config import MonitorConfig
 from sqlproxy.monitor import probe as module
 from sqlproxy.monitor.galera import Galera
-from sqlproxy.monitor.probe import Probe, ProbeError, tls_context
+from sqlproxy.monitor.probe import REOPEN_SHARE, Probe, ProbeError, tls_context
 from sqlproxy.topology.model import Address, NodeReport, Server, ServerTLS
+from tests.support.virtualtime import virtual
 
 from .cases import rows
 
@@ -121,6 +122,22 @@ async def test_a_server_that_drops_the_connection_and_greets_no_new_one_is_not_w
     connections.on_open = lambda self: asyncio.Event().wait()  # type: ignore[method-assign, assignment]
     assert (await one.report()).error == "it dropped the connection and greets no new one"
     assert [c.dropped for c in connections.made] == [True, True]
+
+
+@virtual
+async def test_a_new_connection_that_is_greeted_in_time_may_take_as_long_as_any(
+    connections: type[FakeConnection],
+) -> None:
+    one = probe()
+    await one.report()
+    connections.on_rows = failing(aiomysql.OperationalError(2013, "Lost connection"), 1)  # type: ignore[method-assign]
+
+    async def slowly(self: FakeConnection) -> None:
+        self.options["on_greeting"]()
+        await asyncio.sleep(CONFIG.timeout * 2 * REOPEN_SHARE)
+
+    connections.on_open = slowly  # type: ignore[method-assign]
+    assert (await one.report()).error == ""
 
 
 async def test_a_fresh_connection_is_not_tried_twice(connections: type[FakeConnection]) -> None:
