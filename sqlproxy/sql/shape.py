@@ -49,6 +49,13 @@ def shape_key(data: bytes, start: int, mode: int) -> int:
     while p < end:
         c = s[p]
         k = KINDS[c]
+        if k in (K_LETTER, K_PLAIN):  # nearly every byte
+            h = ((h ^ c) * PRIME) & MASK
+            p += 1
+            while k == K_LETTER and p < end and KINDS[s[p]] <= K_DIGIT:
+                h = ((h ^ s[p]) * PRIME) & MASK
+                p += 1
+            continue
         q = p + 1
         if k == K_DIGIT:
             q = _number(data, p, end)
