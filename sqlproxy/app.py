@@ -25,6 +25,7 @@ from sqlproxy.sql.classify import classify
 from sqlproxy.sql.generations import generations_of
 from sqlproxy.steering import Steered
 from sqlproxy.topology.model import Snapshot
+from sqlproxy.upgrade import Estate
 
 log = logging.getLogger("sqlproxy.app")
 
@@ -36,7 +37,8 @@ class App(Steered):
 
     def __init__(self, settings: Settings, path: Path | None = None) -> None:
         super().__init__(settings, path)
-        registry = Registry(inherited.first_slot())
+        (self._slot,) = inherited.free_slots(1)
+        registry = Registry(self._slot)
         self.engine = Engine(settings, self.publisher, self.monitor.probe_now, self.monitor.suspect, registry)
         self.keeper = Keeper(settings, self.engine.take_learned)
         self._make_ports(self)
@@ -55,6 +57,7 @@ class App(Steered):
             await self.monitor.first_snapshot(FIRST_SNAPSHOT)
             await self.engine.start()
             self.keeper.start()
+            self.engine.receive(inherited.links())
         except BaseException:
             await self.stop()
             raise
@@ -62,14 +65,15 @@ class App(Steered):
         for service in self.services:
             log.info("service %s listens on %s", service.name, ", ".join(service.listen))
 
-    def listening(self) -> dict[str, list[socket.socket]]:
-        """The listening sockets by address, for a process that takes over."""
-        return {str(address): [sock] for address, sock in self.engine.listening} | self._admin_sockets()
+    async def estate(self) -> Estate:
+        """What a process gets that takes over."""
+        listening = {str(address): [sock] for address, sock in self.engine.listening} | self._admin_sockets()
+        return Estate(listening, sorted(self.engine.registry.slots()), self._slot, 1)
 
-    async def retire(self, seconds: float) -> None:
-        """Another process has taken over: serve the sessions there are until they end, at most so long."""
+    async def retire(self, seconds: float, links: Sequence[socket.socket]) -> None:
+        """Another process has taken over: hand over the sessions there are, or serve them until they end, so long."""
         await self._close_ports()
-        await self.engine.retire(seconds)
+        await self.engine.retire(seconds, *links)
         await self.keeper.stop()
 
     async def stop(self) -> None:

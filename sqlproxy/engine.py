@@ -18,6 +18,7 @@ from sqlproxy import allow_files, tls
 from sqlproxy.accounts.registry import AccountRegistry
 from sqlproxy.accounts.throttle import Throttle
 from sqlproxy.config import ServiceConfig, Settings
+from sqlproxy.handover import Arrival, Departure
 from sqlproxy.listener import Listener, open_all
 from sqlproxy.pace import Pace
 from sqlproxy.routing.allow_list import AllowList, Entry, Unlisted
@@ -78,6 +79,7 @@ def _addresses(settings: Settings, which: Callable[[str, Address], bool]) -> dic
     return {name: addresses for name, addresses in found.items() if addresses}
 
 
+_ARRIVAL_GRACE = 1.0  # seconds for sessions that were promised to a process that ends
 _LOOK_EVERY = 0.1  # seconds between two looks whether sessions have ended
 
 
@@ -122,6 +124,7 @@ class Engine:
         self._owns_paths = True  # of unix sockets; workers leave them to their supervisor
         self._prepared: Prepared | None = None
         self._retiring: set[asyncio.Task[None]] = set()
+        self._arrivals: dict[Arrival, asyncio.Task[None]] = {}
         contexts = tls.contexts(settings)
         self.services = [self._service(config, contexts[config.name]) for config in settings.services]
         self.accounts.on_change = self._accounts_changed
@@ -166,8 +169,24 @@ class Engine:
         for listener in self._listeners.values():
             listener.start()
 
+    def receive(self, links: Sequence[socket.socket]) -> None:
+        """Take over sessions that come this way from the process before."""
+        for link in links:
+            arrival = Arrival(link, lambda: {service.name: service for service in self.services})
+            self._arrivals[arrival] = asyncio.create_task(arrival.run(), name="sessions of the process before")
+
+    async def _end_arrivals(self) -> None:
+        for arrival in self._arrivals:
+            arrival.take_no_more()
+        if self._arrivals:
+            _, late = await asyncio.wait(self._arrivals.values(), timeout=_ARRIVAL_GRACE)
+            for task in late:
+                task.cancel()
+        self._arrivals.clear()
+
     async def stop(self) -> None:
         """Accept no more, let what runs end, then stop."""
+        await self._end_arrivals()
         for listener in self._listeners.values():
             await listener.stop()
         await self._drain(lambda session: True)
@@ -195,10 +214,27 @@ class Engine:
         """All listening sockets, for whoever takes over."""
         return [found for listener in self._listeners.values() for found in listener.listening]
 
-    async def retire(self, seconds: float) -> None:
-        """Accept no more, as another process does now, and wait for the sessions to end, at most so long."""
+    async def retire(self, seconds: float, link: socket.socket | None = None) -> None:
+        """Accept no more, as another process does now, and wait for the sessions to end, at most so long.
+
+        ``link``: where those go that can be handed over.
+        """
         for listener in self._listeners.values():
             listener.release()
+        await self._end_arrivals()
+        if link is None:
+            await self._until_empty(seconds)
+            return
+        departure = Departure(link, self.registry)
+        leaving = asyncio.create_task(departure.run(), name="sessions for the next process")
+        try:
+            await self._until_empty(seconds)
+        finally:
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+            log.info("upgrade: %s", departure.summary())
+
+    async def _until_empty(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if not self.registry.sessions and not any(listener.logins for listener in self._listeners.values()):

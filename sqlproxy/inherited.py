@@ -1,4 +1,5 @@
-"""Listening sockets that this process has from the one it replaces, by address; see ``sqlproxy.upgrade``."""
+"""What this process has from the one it replaces: listening sockets by address, ways for sessions to come, and which
+ids are taken; see ``sqlproxy.upgrade``."""
 
 from __future__ import annotations
 
@@ -7,9 +8,11 @@ import os
 import socket
 from typing import Final
 
+from sqlproxy.errors import SqlproxyError
+
 ENVIRONMENT: Final = "SQLPROXY_UPGRADE"  # the number of a socket on which the process before is told how it went
 SERVES: Final = b"\0"  # what the process before reads when all went well
-_SLOTS: Final = 128  # of session ids; every other generation of processes uses the other half
+SLOTS: Final = 256  # ranges of session ids
 _LONGEST: Final = 1 << 20  # bytes of the message that says what is inherited
 
 
@@ -17,8 +20,10 @@ class _Predecessor:
     """The process before, until it has been told how the start went."""
 
     def __init__(self) -> None:
-        self.generation = 0
         self.sockets: dict[str, list[socket.socket]] = {}
+        self.links: list[socket.socket] = []
+        self.slots: set[int] = set()  # in use
+        self.newest_slot = -1
         self.connection: socket.socket | None = None
 
 
@@ -35,9 +40,11 @@ def receive() -> None:
     while not data.endswith(b"\n") and len(data) < _LONGEST:
         data += _before.connection.recv(65536)
     message = json.loads(data)
-    _before.generation = message["generation"]
     for address, numbers in message["sockets"].items():
         _before.sockets[address] = [_own(number) for number in numbers]
+    _before.links = [_own(number) for number in message["links"]]
+    _before.slots = set(message["slots"])
+    _before.newest_slot = message["newest_slot"]
 
 
 def _own(number: int) -> socket.socket:
@@ -57,14 +64,22 @@ def take(address: str) -> socket.socket | None:
     return sock
 
 
-def generation() -> int:
-    """How many processes there were before this one."""
-    return _before.generation
+def links() -> list[socket.socket]:
+    """The sockets over which sessions come from the process before, once; see ``sqlproxy.handover``."""
+    found, _before.links = _before.links, []
+    return found
 
 
-def first_slot() -> int:
-    """The first of this process's ranges of session ids: its predecessor's sessions may live on and keep theirs."""
-    return _SLOTS * (_before.generation % 2)
+def free_slots(count: int) -> list[int]:
+    """Ranges of session ids for so many processes of this one's: those unused for longest.
+
+    Sessions of the process before keep their ids, wherever they live on. Raises SqlproxyError when there are too few.
+    """
+    after = _before.newest_slot + 1
+    found = [slot % SLOTS for slot in range(after, after + SLOTS) if slot % SLOTS not in _before.slots]
+    if len(found) < count:
+        raise SqlproxyError(f"{count} ranges of session ids are needed, and sessions of old leave only {len(found)}")
+    return found[:count]
 
 
 def report(failure: str = "") -> None:

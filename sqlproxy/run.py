@@ -66,15 +66,15 @@ async def _upgrade(app: App | Supervisor, settings: Settings, stop: asyncio.Even
     loop.add_signal_handler(signal.SIGUSR2, lambda: log.info("upgrade: one is under way"))
     log.info("upgrade: starting a new process")
     try:
-        pid = await start_successor(app.listening())
+        pid, links = await start_successor(await app.estate())
     except (SqlproxyError, OSError) as error:
         log.error("upgrade: this process goes on, as the new one did not start: %s", error)
         loop.add_signal_handler(signal.SIGUSR2, lambda: _spawn(_upgrade(app, settings, stop)))
         return
     systemd.notify(f"MAINPID={pid}")
     os.environ.pop("NOTIFY_SOCKET", None)  # what becomes of this process is no news of the service
-    log.info("upgrade: process %d serves new clients, this one its sessions until they end", pid)
-    await app.retire(settings.upgrade_timeout)
+    log.info("upgrade: process %d serves new clients; sessions move there, or end here", pid)
+    await app.retire(settings.upgrade_timeout, links)
     stop.set()
 
 

@@ -33,6 +33,7 @@ from sqlproxy.session.digests import Figures
 from sqlproxy.session.registry import Victim
 from sqlproxy.steering import Steered
 from sqlproxy.topology.model import Address, Snapshot
+from sqlproxy.upgrade import Estate
 
 log = logging.getLogger("sqlproxy.supervisor")
 
@@ -48,8 +49,12 @@ Opened = dict[str, list[list[tuple[Address, socket.socket]]]]  # by service, for
 class WorkerProcess:
     """One worker: its process, its channel, and the sockets it listens on."""
 
-    def __init__(self, supervisor: Supervisor, index: int, sockets: Sockets) -> None:
+    def __init__(
+        self, supervisor: Supervisor, index: int, slot: int, sockets: Sockets, links: Sequence[socket.socket]
+    ) -> None:
         self.index = index
+        self.slot = slot
+        self._links = list(links)  # over which sessions of a process before come, to the first process
         self._supervisor = supervisor
         self._sockets = dict(sockets)
         self._descriptors: socket.socket | None = None  # where further sockets are sent
@@ -85,10 +90,15 @@ class WorkerProcess:
         """Its sockets, which are open here too."""
         return [found for listening in self._sockets.values() for found in listening]
 
-    async def retire(self, seconds: float) -> None:
-        """Have it accept no more and end with its last session, at most so long."""
+    async def retire(self, seconds: float, link: socket.socket) -> None:
+        """Have it accept no more, hand over sessions by ``link``, and end with its last one, at most so long."""
         self._stopping = True
-        self.channel.tell("retire", seconds)
+        with link:
+            if self._descriptors is not None and self.ready.is_set():
+                socket.send_fds(self._descriptors, [b"+"], [link.fileno()])
+                self.channel.tell("retire", seconds)
+            else:
+                self.channel.tell("stop")
         for _, sock in self.listening:
             sock.close()
         self._sockets.clear()
@@ -110,6 +120,7 @@ class WorkerProcess:
         self._descriptors, receiving = socket.socketpair()
         self.ready.clear()
         numbers = [sock.fileno() for listening in self._sockets.values() for _, sock in listening]
+        numbers += [link.fileno() for link in self._links]
         ends = [there.fileno(), receiving.fileno()]
         with there, receiving:
             self._process = await asyncio.create_subprocess_exec(
@@ -130,6 +141,9 @@ class WorkerProcess:
         here.setblocking(False)
         await self.channel.connect(here)
         self._greet()
+        for link in self._links:
+            link.close()
+        self._links.clear()
         reading = asyncio.create_task(self.channel.run())
         await self._process.wait()
         await reading
@@ -173,8 +187,8 @@ class WorkerProcess:
             name: [(address, sock.fileno()) for address, sock in listening] for name, listening in self._sockets.items()
         }
         settings = self._greeted = self._supervisor.settings
-        slot = inherited.first_slot() + self.index
-        self.channel.tell("hello", settings, slot, sockets, publisher.snapshot, publisher.fresh_at)
+        links = [link.fileno() for link in self._links]
+        self.channel.tell("hello", settings, self.slot, sockets, publisher.snapshot, publisher.fresh_at, links)
 
     @property
     def exit_code(self) -> int | None:
@@ -212,8 +226,10 @@ class Supervisor(Steered):
         """Open every port, look at the servers once, then start the workers. Raises SqlproxyError."""
         count = self.settings.workers
         shared = {config.name: open_shared(config.name, config.listen, count) for config in self.settings.services}
+        links = inherited.links()
         self._workers = [
-            WorkerProcess(self, index, {name: sets[index] for name, sets in shared.items()}) for index in range(count)
+            WorkerProcess(self, index, slot, {name: sets[index] for name, sets in shared.items()}, links[index::count])
+            for index, slot in enumerate(inherited.free_slots(count))
         ]
         try:
             await self._open_ports()
@@ -238,18 +254,25 @@ class Supervisor(Steered):
         except TimeoutError:
             raise SqlproxyError(f"not all workers have started within {_START_TIMEOUT:g}s") from None
 
-    def listening(self) -> dict[str, list[socket.socket]]:
-        """The listening sockets by address, one for each worker, for a process that takes over."""
+    async def estate(self) -> Estate:
+        """What a process gets that takes over: also the listening sockets of all workers."""
+        slots = {worker.slot for worker in self._workers}
+        for found in await self._ask_all("slots"):
+            slots |= set(found) if isinstance(found, list) else set()
+        return Estate(self._listening(), sorted(slots), self._workers[-1].slot, len(self._workers))
+
+    def _listening(self) -> dict[str, list[socket.socket]]:
         found: dict[str, list[socket.socket]] = {}
         for worker in self._workers:
             for address, sock in worker.listening:
                 found.setdefault(str(address), []).append(sock)
         return found | self._admin_sockets()
 
-    async def retire(self, seconds: float) -> None:
-        """Another process has taken over: have the workers serve their sessions until they end, at most so long."""
+    async def retire(self, seconds: float, links: Sequence[socket.socket]) -> None:
+        """Another process has taken over: have the workers hand over their sessions, or serve them until they end."""
         await self._close_ports()
-        await asyncio.gather(*(worker.retire(seconds) for worker in self._workers))
+        ways = zip(self._workers, links, strict=True)
+        await asyncio.gather(*(worker.retire(seconds, link) for worker, link in ways))
         await self.keeper.stop()
 
     async def stop(self) -> None:

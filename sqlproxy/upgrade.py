@@ -1,7 +1,8 @@
 """SIGUSR2: the program is started again, with the same arguments, on the listening sockets of the one that runs.
 
 The new process gets the sockets by inheritance and says over a pair of sockets that it serves, or why it does not. Then
-the old one accepts nobody any more, serves its sessions until they end, and ends itself. docs/design/upgrade.md.
+the old one accepts nobody any more, hands over what sessions it can (``sqlproxy.handover``), serves the others until
+they end, and ends itself. docs/design/upgrade.md.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,15 +29,39 @@ _START_TIMEOUT: Final = 30.0  # seconds the new process gets
 _ON_STDERR: Final = "its own words are on standard error"
 
 
-async def start_successor(listening: Mapping[str, Sequence[socket.socket]]) -> int:
-    """Start the new process and wait until it serves; its id. Raises SqlproxyError with the reason when it does not."""
+@dataclass(frozen=True, slots=True)
+class Estate:
+    """What the new process gets: listening sockets by address; ranges of session ids that are in use, and the newest of
+    this process's own; for each process with sessions a way to hand them over."""
+
+    listening: Mapping[str, Sequence[socket.socket]]
+    slots: Sequence[int]
+    newest_slot: int
+    departures: int
+
+
+async def start_successor(estate: Estate) -> tuple[int, list[socket.socket]]:
+    """Start the new process and wait until it serves; its id, and this side's ends of the ways for sessions.
+
+    Raises SqlproxyError with the reason when it does not.
+    """
+    with ExitStack() as opened:
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(estate.departures)]
+        for sock in (sock for pair in pairs for sock in pair):
+            opened.enter_context(sock)
+        pid = await _start_successor(estate, [there for _, there in pairs])
+        return pid, [here.dup() for here, _ in pairs]
+
+
+async def _start_successor(estate: Estate, links: Sequence[socket.socket]) -> int:
     here, there = socket.socketpair()
-    numbers = {address: [sock.fileno() for sock in sockets] for address, sockets in listening.items()}
-    message = {"generation": inherited.generation() + 1, "sockets": numbers}
+    numbers = {address: [sock.fileno() for sock in sockets] for address, sockets in estate.listening.items()}
+    given = [link.fileno() for link in links]
+    message = {"sockets": numbers, "links": given, "slots": [*estate.slots], "newest_slot": estate.newest_slot}
     with here:
         with there:
             here.sendall(json.dumps(message).encode() + b"\n")
-            process = _start(there, [number for found in numbers.values() for number in found])
+            process = _start(there, [*given, *(number for found in numbers.values() for number in found)])
         answer = await _answer(here)
     if answer == inherited.SERVES:
         return process.pid
@@ -44,12 +70,12 @@ async def start_successor(listening: Mapping[str, Sequence[socket.socket]]) -> i
     raise SqlproxyError(answer.decode(errors="replace") or f"it ended with exit code {code}; {_ON_STDERR}")
 
 
-def _start(there: socket.socket, listening: Sequence[int]) -> subprocess.Popen[bytes]:
+def _start(there: socket.socket, given: Sequence[int]) -> subprocess.Popen[bytes]:
     """This program anew. Not by the event loop, which would end it along with itself."""
     environment = {**os.environ, inherited.ENVIRONMENT: str(there.fileno())}
     environment.pop("WATCHDOG_PID", None)  # systemd watches the new process from now on
     command = [sys.executable, *sys.orig_argv[1:]]
-    return subprocess.Popen(command, pass_fds=[there.fileno(), *listening], env=environment)
+    return subprocess.Popen(command, pass_fds=[there.fileno(), *given], env=environment)
 
 
 async def _answer(connection: socket.socket) -> bytes:

@@ -57,6 +57,7 @@ class Worker:
                 "prepare": self._prepare,
                 "commit": self._commit,
                 "discard": lambda: self._engine.discard(),
+                "slots": lambda: sorted(self._engine.registry.slots()),
                 "stop": self._done.set,
                 "retire": self._retire,
             }
@@ -98,6 +99,7 @@ class Worker:
         sockets: Mapping[str, Sequence[tuple[Address, int]]],
         snapshot: Snapshot,
         fresh_at: float,
+        links: Sequence[int],
     ) -> None:
         """The first message: what to run, on which inherited sockets, knowing what of the servers."""
         configure(settings.log.format, settings.log.level)
@@ -114,6 +116,7 @@ class Worker:
             }
         )
         await self.engine.start()
+        self.engine.receive([socket.socket(fileno=number) for number in links])
         self.channel.tell("ready", self.engine.account_rows())
 
     def _prepare(self, settings: Settings, added: Mapping[str, Sequence[Address]]) -> None:
@@ -134,8 +137,9 @@ class Worker:
         configure(self._engine.settings.log.format, self._engine.settings.log.level)
 
     async def _retire(self, seconds: float) -> None:
-        """Another process has taken over."""
-        await self._engine.retire(seconds)
+        """Another process has taken over; where sessions go has been sent before."""
+        _, numbers, _, _ = socket.recv_fds(self._descriptors, 1, 1)
+        await self._engine.retire(seconds, *(socket.socket(fileno=number) for number in numbers))
         self._done.set()
 
     async def _refresh(self, reason: str) -> list[dict[str, object]] | None:

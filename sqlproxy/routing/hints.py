@@ -93,6 +93,15 @@ class HintStack:
         """The hint of the innermost open block."""
         return self._blocks[-1] if self._blocks else None
 
+    @property
+    def kept(self) -> tuple[bool, list[Hint], dict[str, Hint]]:
+        """What there is between two statements: whether one was told, open blocks, named hints."""
+        return self.told, self._blocks, self._named
+
+    def restore(self, told: bool, blocks: list[Hint], named: dict[str, Hint]) -> None:
+        """The reverse of ``kept``."""
+        self.told, self._blocks, self._named = told, blocks, named
+
     def clear(self) -> None:
         """As for a new connection."""
         self._blocks.clear()

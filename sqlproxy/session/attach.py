@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import Final
+from typing import Any, Final
 
+from sqlproxy.session.compressed import CompressedTransport
 from sqlproxy.session.sockets import RawSocket, Stage
 
 try:
-    from sqlproxy.session.lane import lane_of, ring_refused
+    from sqlproxy.session.lane import Socket, lane_of, ring_refused
 except ImportError:
     _COMPILED = False
 else:
@@ -64,3 +65,13 @@ async def attach(sock: socket.socket, protocol: asyncio.Protocol) -> None:
         await loop.create_connection(lambda: protocol, sock=sock)
     else:
         lane_of(loop, USED == RING).adopt(sock, protocol)
+
+
+def movable_socket(transport: Any) -> Any:
+    """The socket of a transport that, paused, holds no byte on its way; None for others (TLS, compression)."""
+    if isinstance(transport, CompressedTransport) or transport is None or transport.get_write_buffer_size():
+        return None
+    plain = USED != TRANSPORTS and isinstance(transport, Socket)
+    if not plain and type(transport).__module__.partition(".")[0] not in ("asyncio", "uvloop"):
+        return None
+    return transport.get_extra_info("socket") if transport.get_extra_info("ssl_object") is None else None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from sqlproxy.errors import ServerError, ServerLost, ServerProtocolError
+from sqlproxy.session.attach import movable_socket
 from sqlproxy.session.compressed import CompressedTransport
 from sqlproxy.session.ports import Receiver, Writer
 from sqlproxy.session.prepared import BackendStatement
@@ -358,6 +359,33 @@ class Backend(Receiver):
     def connected(self) -> bool:
         """A transport owns the socket."""
         return self._transport is not None
+
+    # -- between processes
+
+    def obstacle(self) -> str:
+        """Why no other process can go on with this connection now; "" when one can."""
+        if not self.quiet or self._kept or self._collected is not None:
+            return "busy"
+        return "" if self.plain_socket is not None else "TLS or compression to a server"
+
+    @property
+    def plain_socket(self) -> Any:
+        """Its socket; see ``movable_socket``."""
+        return movable_socket(self._transport)
+
+    def let_go(self) -> None:
+        """Another process has it; this one's part of the socket is closed without a word."""
+        self.owner = None
+        self.reason = "another process has it"
+        if self._transport is not None:
+            self._transport.abort()
+        self._lost()
+
+    def take_over(self) -> None:
+        """Go on with a connection that another process had; the socket follows."""
+        self._packets = self._on_packet = None
+        self._starting = False
+        self.stats.connections += 1
 
     # -- ends
 

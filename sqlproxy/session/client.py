@@ -10,11 +10,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlproxy.accounts.certificate import NOTHING
 from sqlproxy.errors import PacketTooLarge, ProtocolError, SqlproxyError
 from sqlproxy.session import login
+from sqlproxy.session.attach import movable_socket
 from sqlproxy.session.compressed import CompressedTransport
 from sqlproxy.session.ports import Receiver, Writer
 from sqlproxy.session.skipping import Skipping
@@ -66,6 +67,48 @@ class Client(Receiver):
         self._pumping = False
         self._paused: set[str] = set()
         self._full = False  # the client does not read: it gets no more work done until it does
+
+    # -- between processes
+
+    def obstacle(self, why: str) -> str:
+        """Why no other process can go on with this connection now, "" when one can; ``why`` it may be paused."""
+        if self.tls or isinstance(self._transport, CompressedTransport):
+            return "TLS" if self.tls else "compression"
+        transport = self._transport
+        if self.closing or self._arrived is not None or transport is None or self._paused - {why} or self._full:
+            return "busy"
+        return (
+            "" if transport.get_protocol() is cast(object, self) and movable_socket(transport) is not None else "busy"
+        )
+
+    @property
+    def plain_socket(self) -> Any:
+        """Its socket; see ``movable_socket``."""
+        return movable_socket(self._transport)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of commands that have not come whole, or were not begun."""
+        return self._reader.buffered + len(self._backlog)
+
+    @property
+    def pending(self) -> bytes:
+        """These bytes."""
+        return self._reader.pending + bytes(self._backlog)
+
+    def let_go(self) -> None:
+        """Another process has it; this one's part of the socket is closed without a word."""
+        session, self.session = self.session, None
+        if session is not None and self.service.registry.sessions.pop(session.number, None) is not None:
+            self.service.stats.sessions -= 1
+        self.abort()
+
+    def take_over(self, session: Session) -> None:
+        """Go on with a session that another process had; the socket follows."""
+        self.session = session
+        self.service.registry.sessions[session.number] = session
+        self.service.stats.sessions += 1
+        self._reader.limit = self.service.config.max_allowed_packet
 
     # -- login
 

@@ -32,6 +32,9 @@ cdef extern from "sys/epoll.h" nogil:
     int epoll_ctl(int epfd, int op, int fd, epoll_event *event)
     int epoll_wait(int epfd, epoll_event *events, int maxevents, int timeout)
 
+cdef extern from "unistd.h" nogil:
+    int close_descriptor "close" (int fd)
+
 cdef extern from "sys/socket.h" nogil:
     enum:
         MSG_DONTWAIT
@@ -92,7 +95,7 @@ cdef class Lane:
 
     def __dealloc__(self):
         if self._epoll >= 0:
-            os.close(self._epoll)
+            close_descriptor(self._epoll)  # at the interpreter's end there may be no modules any more
         PyMem_Free(self._buffer)
 
     def fileno(self):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from sqlproxy.inherited import SLOTS
+
 if TYPE_CHECKING:
     from sqlproxy.session.session import Session
 
-_IDS_PER_WORKER: Final = 1 << 22  # so that 256 workers fit below 2**31
+_IDS_PER_WORKER: Final = (1 << 30) // SLOTS  # so that all of them fit below 2**31
 _FIRST_ID: Final = 1 << 30  # far above the ids of the servers' own connections, so that KILL can tell them apart
 
 
@@ -62,10 +64,16 @@ class Registry:
 
     def next_id(self) -> int:
         """An id no session has, in any worker, below 2**31 for clients that take it for signed."""
-        self._newest += 1
-        if self._newest == self._first + _IDS_PER_WORKER:
-            self._newest = self._first + 1
-        return self._newest
+        while True:
+            self._newest += 1
+            if self._newest == self._first + _IDS_PER_WORKER:
+                self._newest = self._first + 1
+            if self._newest not in self.sessions:
+                return self._newest
+
+    def slots(self) -> set[int]:
+        """The ranges of ids in use: this process's own, and those of sessions that came from others."""
+        return {(number - _FIRST_ID) // _IDS_PER_WORKER for number in (self._first, *self.sessions)}
 
     async def victim(self, number: int) -> Victim | None:
         """The session with this id, wherever it lives, as KILL sees it."""

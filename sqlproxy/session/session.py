@@ -590,6 +590,11 @@ class Session(Owner):
         return True
 
     @property
+    def unsettled(self) -> bool:
+        """Something is under way, or is still to be told, that only this process knows of."""
+        return self._task is not None or self._loss is not None or self.uploading is not None or self.ruling is not None
+
+    @property
     def running_on(self) -> Backend | None:
         """The backend that works for this session now."""
         return self._current or self._attending

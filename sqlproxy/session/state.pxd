@@ -26,7 +26,7 @@ cdef class SessionState:
     cdef public dict statements
     cdef public object last_statement
     cdef public object last_prepared
-    cdef public dict _text_statements
+    cdef public dict text_statements
     cdef public set _with_long_data
 
     @cython.locals(was_open=cython.bint, changed=cython.bint)

@@ -137,7 +137,7 @@ class SessionState:
         self.last_statement = 0  # the newest number given out
         self.last_prepared = 0  # what MariaDB's "statement prepared last" means; 0 after a failure
         self._with_long_data: set[int] = set()  # numbers of statements
-        self._text_statements: dict[bytes, int] = {}  # classification of PREPARE … FROM texts
+        self.text_statements: dict[bytes, int] = {}  # classification of PREPARE … FROM texts
 
     @property
     def in_read_only_transaction(self) -> bool:
@@ -160,7 +160,7 @@ class SessionState:
     def text_statement(self, payload: bytes) -> int | None:
         """The classification of what a text EXECUTE runs, None when that is not known."""
         name = prepare_name(payload, 1, self.mode)
-        return self._text_statements.get(name.lower()) if name else None
+        return self.text_statements.get(name.lower()) if name else None
 
     def completed(self, server: str, mask: int, status: int, failed: bool, command: bytes) -> None:
         """Take in a completed statement: who answered, with which status flags, and what it was (a payload).
@@ -266,7 +266,7 @@ class SessionState:
         self.statements.clear()
         self.last_prepared = 0
         self.next_transaction = b""
-        self._text_statements.clear()
+        self.text_statements.clear()
         self.mode &= MODE_CHARSET | MODE_SERVERS
         self._refresh(self.context.last)
 
@@ -344,10 +344,10 @@ class SessionState:
         name = prepare_name(payload, 1, self.mode)
         if name is None:
             return
-        self._text_statements.pop(name.lower(), None)
+        self.text_statements.pop(name.lower(), None)
         if mask & PREPARE_TEXT:
             body = prepare_body(payload, 1, self.mode)
-            self._text_statements[name.lower()] = WRITE if body is None else classify(body, 0, self.mode)
+            self.text_statements[name.lower()] = WRITE if body is None else classify(body, 0, self.mode)
 
 
 def sets_reports(payload: bytes, mode: int) -> bool:

@@ -105,6 +105,11 @@ class PacketReader:
         return self._seq
 
     @property
+    def pending(self) -> bytes:
+        """Everything fed and not yet given back."""
+        return bytes(self._buffer)
+
+    @property
     def buffered(self) -> int:
         """Bytes waiting here."""
         return len(self._buffer)

@@ -6,8 +6,11 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import mysql.connector
 import pymysql
 import pytest
 
@@ -111,6 +114,91 @@ def test_sessions_go_on_where_they_began(running: Upgraded) -> None:
         rows(old, "COMMIT")
         assert running.proxy.process.poll() is None
     wait_until(lambda: running.proxy.process.poll() is not None, 15, "the first process ends with its session")
+
+
+class Stateful:
+    """A session with all kinds of state, and what it must answer as long as it lives."""
+
+    def __init__(self, port: int, number: int) -> None:
+        self.connection = mysql.connector.connect(
+            host="127.0.0.1",
+            port=port,
+            user="app",
+            password="app",
+            database="app",
+            use_pure=True,
+            autocommit=True,
+            ssl_disabled=True,
+        )
+        self.number = number
+        self.id: int = self.connection.connection_id
+        for text in (
+            "USE information_schema",
+            f"SET @mine = 'mine {number}', sql_mode = 'ANSI_QUOTES'",
+            "SET NAMES latin1",
+            f"PREPARE kept FROM 'SELECT {number} + ?'",
+            "/* maxscale begin route to master */ SELECT 1",
+        ):
+            self.ask(text)
+        self.prepared = self.connection.cursor(prepared=True)
+        self.run_prepared(1)
+        self.ask(f"INSERT INTO app.moves (session) VALUES ({number})")
+        self.last_id = self.ask("SELECT LAST_INSERT_ID()")
+
+    def ask(self, text: str) -> list[Any]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(text)
+            return list(cursor.fetchall()) if cursor.with_rows else []
+
+    def run_prepared(self, value: int) -> None:
+        self.prepared.execute("SELECT ? + 1, @mine", (value,))
+        assert self.prepared.fetchall() == [(value + 1, f"mine {self.number}")]
+
+    def check(self) -> None:
+        """Everything is as it was."""
+        assert self.ask("SELECT LAST_INSERT_ID()") == self.last_id
+        assert self.ask('SELECT @mine, DATABASE(), @@sql_mode AS "s", @@character_set_client') == [
+            (f"mine {self.number}", "information_schema", "ANSI_QUOTES", "latin1")
+        ]
+        self.ask("SET @plus = 10")
+        assert self.ask("EXECUTE kept USING @plus") == [(self.number + 10,)]
+        self.run_prepared(41)  # by the number and the types that the client knows
+
+
+def test_idle_sessions_move_with_their_state(running: Upgraded) -> None:
+    port = running.proxy.port
+    ask(port, "CREATE OR REPLACE TABLE app.moves (id INT AUTO_INCREMENT PRIMARY KEY, session INT)")
+    with ExitStack() as stack:
+        sessions = [Stateful(port, number) for number in range(8)]
+        for session in sessions:
+            stack.callback(session.connection.close)
+        go_on_elsewhere(running, sessions)
+
+
+def go_on_elsewhere(running: Upgraded, sessions: list[Stateful]) -> None:
+    port = running.proxy.port
+    ids = {session.id for session in sessions}
+    for _ in range(running.generations):
+        before = running.pid
+        running.upgrade()
+        wait_until(lambda pid=before: not running_as(pid), 30, "the process before has ended")
+        assert {row["id"] for row in running.proxy.get("/v1/sessions")} == ids
+        for session in sessions:
+            session.check()
+        with connected(port) as new:
+            assert new.thread_id() not in ids
+    assert ask(port, f"KILL {sessions[0].id}") == []
+    with pytest.raises(mysql.connector.Error):
+        sessions[0].ask("SELECT 1")
+    sessions[1].check()
+
+
+def running_as(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
 
 
 def test_one_that_cannot_start_changes_nothing(running: Upgraded, tmp_path: Path) -> None:
