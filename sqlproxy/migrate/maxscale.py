@@ -20,7 +20,7 @@ from sqlproxy.config import (
 from sqlproxy.migrate import ini, values
 from sqlproxy.migrate.draft import Draft, Scalar, Section, Table, said
 from sqlproxy.migrate.maxscale_filters import RULE_FILTERS
-from sqlproxy.migrate.maxscale_words import FILTERS, LOST, NEEDLESS, ROUTERS
+from sqlproxy.migrate.maxscale_words import FILTERS, LOST, NEEDLESS, REPLICATION, ROUTERS
 
 _ENCRYPTED: Final = re.compile(r"^(\d+:)?[0-9A-F]{32,}$")
 _MODULES: Final = {"mysqlmon": "mariadbmon", "mmmon": "mariadbmon"}
@@ -149,11 +149,8 @@ class _Conversion:
             section, "available_when_donor", MonitorConfig, draft.monitor, "available_when_donor", values.truth
         )
         if not galera and module is not None:
-            self._lost(
-                module,
-                'replication is not watched: with topology = "static" the primary is the first server by priority that'
-                " is not read_only, lag is not measured, and nothing is promoted",
-            )
+            for text in REPLICATION:
+                self._lost(module, f'with topology = "static" {text}')
         for key in ("auto_failover", "auto_rejoin", "auto_failback_switchover"):
             managed = section.take(key)
             if managed is not None and _is_true(managed.value):

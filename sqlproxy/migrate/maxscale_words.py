@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
+# What mariadbmon does and topology = "static" does not.
+REPLICATION: Final = (
+    "every server that answers is used, and the primary is the first by priority that is not read_only: set"
+    " read_only = ON on every replica",
+    "a replica that lags, or whose replication has stopped, still takes reads: watch it, and `sqlproxy drain` it",
+    "nothing is promoted, demoted or rejoined: another tool does that, and the proxy follows read_only within"
+    " monitor.interval",
+    "reads that follow a session's own write may miss it, as replicas are not waited for: send them to the primary by a"
+    " hint or a rule",
+)
+
 # Settings without an equivalent: why, or what to do instead.
 LOST: Final = {
     # monitors
@@ -104,10 +115,10 @@ LOST: Final = {
     "admin_port": "the admin side listens at 127.0.0.1:8989; set admin.listen",
     "admin_auth": "set admin.user and admin.password, or admin.token",
     "admin_enabled": 'the admin side is on at loopback; admin.listen = "" switches it off',
-    "admin_ssl_key": "the admin side speaks plain HTTP: loopback, a unix socket, or a TLS proxy in front",
-    "admin_ssl_cert": "the admin side speaks plain HTTP: loopback, a unix socket, or a TLS proxy in front",
-    "admin_ssl_ca_cert": "the admin side speaks plain HTTP: loopback, a unix socket, or a TLS proxy in front",
-    "admin_ssl_ca": "the admin side speaks plain HTTP: loopback, a unix socket, or a TLS proxy in front",
+    "admin_ssl_key": 'set key in [admin.tls], and mode = "required" there',
+    "admin_ssl_cert": 'set cert in [admin.tls], and mode = "required" there',
+    "admin_ssl_ca_cert": 'set ca in [admin.tls], and mode = "required" there',
+    "admin_ssl_ca": 'set ca in [admin.tls], and mode = "required" there',
     "admin_readwrite_hosts": "limit them with a firewall",
     "admin_readonly_hosts": "limit them with a firewall",
     "local_address": "servers are reached from the address the system chooses",

@@ -10,9 +10,10 @@ from sqlproxy.config import MonitorConfig, ServerConfig, ServiceConfig
 from sqlproxy.migrate import tables, values
 from sqlproxy.migrate.draft import Draft, Scalar, Section, Table, said
 from sqlproxy.migrate.proxysql_rules import Hostgroups, take
-from sqlproxy.migrate.proxysql_words import LOST_TABLES, LOST_VARIABLES, NEEDLESS_VARIABLES
+from sqlproxy.migrate.proxysql_words import LOST_TABLES, LOST_VARIABLES, NEEDLESS_VARIABLES, UNWATCHED
 from sqlproxy.migrate.tables import Row, Tables
 
+_CAUGHT_UP: Final = "a session waits for a node to catch up with what it has written: causal_reads"
 _INTERFACES: Final = "mysql-interfaces"
 _DEFAULT_LISTEN: Final = "0.0.0.0:6033"
 Convert = Callable[[str], Scalar]
@@ -82,12 +83,8 @@ class _Conversion:
         for row in checked:
             self._note(row, "scheduler", "the cluster is watched by the monitor", needless=True)
         for row in others:
-            self._note(
-                row,
-                row.table,
-                'with topology = "static" the primary is the first server by priority that is not read_only;'
-                " replication itself, lag included, is not watched",
-            )
+            for text in UNWATCHED[row.table]:
+                self._note(row, row.table, f'with topology = "static" {text}')
         if not (galera or checked or others):
             self._draft.lost(0, "topology", 'no table tells of one: set topology = "galera" for a Galera cluster')
 
@@ -179,7 +176,8 @@ class _Conversion:
                 self._note(row, f"max_writers={row.get('max_writers')}", "one server is the primary at a time")
             if row.get("max_transactions_behind", default="0") != "0":
                 what = f"max_transactions_behind={row.get('max_transactions_behind')}"
-                self._note(row, what, "a session waits for a node to catch up with what it has written: causal_reads")
+                galera = row.table == "mysql_galera_hostgroups"
+                self._note(row, what, _CAUGHT_UP if galera else "how far a member is behind is not measured")
 
     # -- what needs no place here
 

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
+# What ProxySQL does for these tables and topology = "static" does not.
+UNWATCHED: Final = {
+    "mysql_replication_hostgroups": (
+        "the primary is the first server by priority that is not read_only: set read_only = ON on every replica",
+        "replication is not watched: a replica that lags, or has stopped, still takes reads until `sqlproxy drain`",
+    ),
+    "mysql_group_replication_hostgroups": (
+        "the primary is the first server by priority that is not read_only, which the group's secondaries are",
+        "the group is not watched: a member that has left it, or is in a minority, still takes reads until"
+        " `sqlproxy drain`",
+    ),
+}
+
 _POOL: Final = "there is no multiplexing; persistpoolmax of [[servers]] keeps connections for the next sessions"
 _WATCH: Final = "servers are watched by the monitor, all the time"
 

@@ -52,7 +52,7 @@ def test_the_dump_keeps_servers_roles_and_ports() -> None:
     assert [server["name"] for server in result.data["servers"]] == ["db1", "db2.example"]
     assert result.data["monitor"] == {"topology": "static", "user": "mon", "password": "pw"}
     assert result.service("app")["listen"] == ["0.0.0.0:3306"]
-    assert "not read_only" in note(result, "mysql_replication_hostgroups")
+    assert any("that is not read_only" in text for text in result.notes)
     assert "OFFLINE_SOFT" in note(result, "mysql_servers db2.example")
 
 
@@ -213,3 +213,13 @@ def test_nested_values_are_read_over() -> None:
     assert Result('mysql_servers=( { hostname="10.0.0.1" comment=["a","b"] } )\nx={ y=( 1, { z=2 } ) }\n').data[
         "servers"
     ]
+
+
+def test_a_replication_group_is_told_what_is_not_watched() -> None:
+    columns = "writer_hostgroup=10 backup_writer_hostgroup=20 reader_hostgroup=30 active=1 max_transactions_behind=100"
+    result = Result(SERVERS + f"mysql_group_replication_hostgroups=( {{ {columns} }} )\n")
+    assert result.data["monitor"]["topology"] == "static"
+    told = [text for text in result.notes if text.startswith("mysql_group_replication_hostgroups")]
+    for word in ("secondaries are", "in a minority"):
+        assert len([text for text in told if word in text]) == 1
+    assert "not measured" in note(result, "max_transactions_behind=100")
