@@ -34,6 +34,7 @@ REFUSALS = frozenset({1040, 1044, 1045, 1129, 1130, 1142, 1143, 1203, 1226, 1227
 
 
 _TCPI_UNACKED = struct.Struct("24xI")  # of struct tcp_info, linux/tcp.h: segments sent and not acknowledged
+_HELD_UP = 1.25  # times the timeout: a deadline noticed that late says nothing about the server
 REOPEN_SHARE = 0.3  # of the timeout, for the greeting on a new connection after a kept one was dropped
 
 
@@ -125,7 +126,7 @@ class Probe:
             error = self._explain(failure)
             if isinstance(failure, aiomysql.MySQLError) and failure.args[:1] and failure.args[0] in REFUSALS:
                 return NodeReport(self._server.name, self._now(), refusal=error)
-        if self._now() - started > 2 * self._settings.timeout:  # this process was stopped, not the server
+        if self._now() - started > _HELD_UP * self._settings.timeout:  # this process was stopped, not the server
             return await self._second_chance(error)
         return NodeReport(self._server.name, self._now(), error)
 

@@ -61,7 +61,12 @@ def charts(page: Chrome) -> str:
 
 def press(page: Chrome, label: str) -> None:
     """A button by what a screen reader calls it, by keyboard."""
-    page.find_element(By.CSS_SELECTOR, f'button[aria-label="{label}"]').send_keys(Keys.ENTER)
+    press_found(page, f'button[aria-label="{label}"]')
+
+
+def press_found(page: Chrome, selector: str) -> None:
+    """A button by keyboard; each asks before it acts."""
+    page.find_element(By.CSS_SELECTOR, selector).send_keys(Keys.ENTER)
     wait_until(lambda: page.find_element(By.ID, "confirm").is_displayed(), PATIENCE, "the page asks again")
 
 
@@ -108,7 +113,7 @@ def test_a_switchover_and_the_end_of_a_session(page: Chrome, proxy: Proxy) -> No
     wait_until(lambda: f"primary {name}" in text(page, "#summary"), PATIENCE, "the page follows")
     with connected(proxy.port):
         wait_until(lambda: page.find_elements(By.CSS_SELECTOR, "#sessions button"), PATIENCE, "a session is listed")
-        page.find_element(By.CSS_SELECTOR, "#sessions button").send_keys(Keys.ENTER)
+        press_found(page, "#sessions button")
         page.find_element(By.ID, "confirm-yes").click()
         wait_until(lambda: proxy.get("/v1/sessions") == [], PATIENCE, "the session is over")
 

