@@ -29,6 +29,7 @@ cdef class BackendStatement:
     cdef public list definitions
     cdef public int version
 
+cpdef bint names_statement(bytes command) except -1
 @cython.locals(start=Py_ssize_t, low=cython.uint)
 cpdef unsigned int statement_id(bytes command) except? 0xFFFFFFFF
 cpdef int reply_kind(bytes command) except -1

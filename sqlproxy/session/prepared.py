@@ -121,9 +121,14 @@ def describe(statement: PreparedStatement, target: BackendStatement, digest: byt
     target.definitions = []
 
 
+def names_statement(command: bytes) -> bool:
+    """Whether a COM_STMT_* command (headers included) is long enough to have a statement's id."""
+    return len(command) >= HEADER + _AFTER_ID
+
+
 def statement_id(command: bytes) -> int:
     """The id in a COM_STMT_* command (headers included). Raises ProtocolError when it is too short."""
-    if len(command) < HEADER + _AFTER_ID:
+    if not names_statement(command):
         raise ProtocolError("malformed packet: a statement command without a statement id")
     start = HEADER + _ID
     low = command[start] | command[start + 1] << 8

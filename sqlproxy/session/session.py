@@ -22,7 +22,7 @@ from sqlproxy.session import dispatch, failure, guidance, leaving, losses, repla
 from sqlproxy.session.backend import Backend, Owner
 from sqlproxy.session.connect import Login
 from sqlproxy.session.failure import Outcome
-from sqlproxy.session.prepared import PreparedStatement, execute_on, reply_kind, statement_id
+from sqlproxy.session.prepared import PreparedStatement, execute_on, names_statement, reply_kind, statement_id
 from sqlproxy.session.recording import TransactionLog
 from sqlproxy.session.replay import COUNTS
 from sqlproxy.session.ruling import Ruling, check_writable
@@ -424,9 +424,10 @@ class Session(Owner):
         return self._command
 
     def _prepared_at_hand(self) -> PreparedStatement | None:
-        """The prepared statement that the command at hand executes."""
-        if self._command[HEADER] in (COM_STMT_EXECUTE, COM_STMT_BULK_EXECUTE):
-            return self.state.statements.get(statement_id(self._command))
+        """The prepared statement that the command at hand executes; None when it is too short to name one."""
+        command = self._command
+        if command[HEADER] in (COM_STMT_EXECUTE, COM_STMT_BULK_EXECUTE) and names_statement(command):
+            return self.state.statements.get(statement_id(command))
         return None
 
     def take_loss(self) -> tuple[Outcome, str] | None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.routing.hints import comments
-from sqlproxy.session.prepared import statement_id
+from sqlproxy.session.prepared import names_statement, statement_id
 from sqlproxy.sql.classify import classify
 from sqlproxy.sql.digest import digest
 from sqlproxy.sql.shape import LIMIT
@@ -177,6 +177,8 @@ def _describe(session: Session, trace: Trace) -> None:
 def _text(session: Session, command: bytes, code: int) -> bytes:
     """The statement that a command is about; b"" when that is not known."""
     if code in _EXECUTES:
+        if not names_statement(command):
+            return b""
         statement = session.state.statements.get(statement_id(command))
         return statement.payload[1:] if statement is not None else b""
     return payload_of(command)[1:] if code in (COM_QUERY, COM_STMT_PREPARE) else b""

@@ -50,6 +50,15 @@ def test_a_bulk_command_that_is_too_short_is_refused(body: bytes) -> None:
 
 
 @virtual
+@pytest.mark.parametrize("body", [b"", b"\x07\0"])
+async def test_a_bulk_command_that_names_no_statement_is_answered(bench: MakeBench, body: bytes) -> None:
+    client = bench().client()
+    answer = await client.run(command(c.COM_STMT_BULK_EXECUTE, body))
+    assert b"a statement command without a statement id" in answer
+    assert await client.ask("SELECT 1")
+
+
+@virtual
 async def test_a_report_of_progress_is_passed_on_at_once(bench: MakeBench) -> None:
     b = bench()
     client = b.client()
