@@ -93,9 +93,8 @@ class _Failed:
         self._hint = hint if session.service.config.router == "readwritesplit" else None
         self._told = False  # that the hint is ignored
         self._router: Router | None = None  # of our own, for what only we leave out
-        self._number, server = session.avoid
+        self._number, server, self.reason = session.avoid
         self._names = {server} if server else set[str]()
-        self.reason = ""
 
     def route(self, mask: int) -> Decision:
         """As the service's router, without the servers that failed."""
@@ -103,6 +102,7 @@ class _Failed:
         snapshot = service.snapshot
         if snapshot.number != self._number:
             self._names.clear()
+            self.reason = ""
             self._number = snapshot.number
         router = service.routing
         if self._names:

@@ -309,6 +309,7 @@ class _Write:
         if ended or failure.is_doubtful(error.code, text):
             self._note_doubt(step, error.message)
         session.give_up(backend)
+        session.avoid = (session.service.snapshot.number, backend.server, f"server {backend.server}: {error.message}")
         return f"server {backend.server} was lost ({error.message})"
 
     async def _why_conflicted(self, backend: Backend, code: int, step: str) -> str:

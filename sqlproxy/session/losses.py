@@ -103,7 +103,7 @@ def _resolve(session: Session, outcome: Outcome, server: str, reason: str) -> No
         session._executing = None
         session.service.stats.reads_retried += 1
         mark(session, "run again", **{"sqlproxy.target": server, "sqlproxy.reason": reason})
-        session.avoid = (session.service.snapshot.number, server)
+        session.avoid = (session.service.snapshot.number, server, f"server {server}: {reason}")
         session._start(dispatch.run)
         return
     if outcome is Outcome.TRANSACTION_LOST and session.log.replayable:

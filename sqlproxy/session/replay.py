@@ -89,7 +89,7 @@ async def replay(session: Session, reason: str, claim: bytes = b"", *, anywhere:
             raise
         except SqlproxyError as error:  # also when no server could be had, or none that takes the session's settings
             return f"its replay was refused: {error.message}"
-        session.avoid = (-1, "")
+        session.avoid = (-1, "", "")
         session.service.stats.transactions_replayed += 1
         _replays.note(
             f"session {session.number}: transaction replayed on {session.state.context.transaction}: {reason}"
@@ -134,7 +134,7 @@ def _again(session: Session, server: str, code: int) -> ServerLost:
     """A server that does not serve is left alone until the monitor has looked at it, or for a moment."""
     if code in _NOT_SERVING:
         session.service.evidence(server, f"error {code} from a replay")
-        session.avoid = (session.service.snapshot.number, server)
+        session.avoid = (session.service.snapshot.number, server, f"server {server} answered error {code}")
     return ServerLost(f"error {code} on {server}")
 
 

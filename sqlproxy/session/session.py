@@ -91,7 +91,7 @@ class Session(Owner):
         self.active_at = time.monotonic()  # when the command at hand came; or, if there is none, the last one ended
         self.statements = 0
         self.deadline = 0.0  # loop time until which the command at hand may wait; 0.0: nothing waited yet
-        self.avoid = (-1, "")  # snapshot and server that failed the command at hand
+        self.avoid = (-1, "", "")  # snapshot and server that failed the command at hand, and how
         self.uploading: UploadReader | None = None
         self._current: Backend | None = None
         self._command = b""  # as the client sent it but for its query attributes, for running it again
@@ -163,7 +163,7 @@ class Session(Owner):
             self.client.close()
             return
         self.busy = True
-        self.avoid = (-1, "")
+        self.avoid = (-1, "", "")
         self._start(dispatch.run)
 
     def _plain(self, command: bytes) -> bytes:

@@ -129,7 +129,7 @@ async def _as_literal(session: Session, backend: Backend, payload: bytes, limit:
 
 def _go_elsewhere(session: Session, server: str, loss: ServerLost) -> None:
     """Let the next ``acquire`` avoid this server. Raises ``loss`` when the command has had its time."""
-    session.avoid = (session.service.snapshot.number, server)
+    session.avoid = (session.service.snapshot.number, server, loss.message)
     if asyncio.get_running_loop().time() >= session.deadline:
         raise loss
 

@@ -102,6 +102,25 @@ def test_a_waiting_write_goes_through_when_a_primary_appears(proxy: Proxy) -> No
     assert ask(proxy.port, "SELECT COUNT(*) FROM orphan WHERE note = 'waited'") == [(1,)]
 
 
+def test_a_write_waits_for_a_primary_that_is_read_only_and_learns_that_it_stays_so(
+    proxy: Proxy, galera: GaleraLab
+) -> None:
+    """Also the write that is under way when the primary turns read-only, which only the server's error tells."""
+    with connected(proxy.port) as connection:
+        rows(connection, "DELETE FROM orphan WHERE note = 'read-only'")
+        galera.node("n1").query("SET GLOBAL read_only = ON")
+        try:
+            code, text, seconds = refused(connection, "INSERT INTO orphan (note) VALUES ('read-only')")
+        finally:
+            galera.node("n1").query("SET GLOBAL read_only = OFF")
+        assert code == NO_SERVER
+        assert seconds > PATIENCE - 0.1
+        assert "read_only=ON" in text or "--read-only" in text
+        proxy.wait_roles(n1="primary")
+        rows(connection, "INSERT INTO orphan (note) VALUES ('read-only')")
+        assert rows(connection, "SELECT COUNT(*) FROM orphan WHERE note = 'read-only'") == [(1,)]
+
+
 def test_a_client_that_leaves_while_waiting_is_forgotten(proxy: Proxy) -> None:
     before = len(proxy.get("/v1/sessions"))
     connection = pymysql.connect(host="127.0.0.1", port=proxy.port, user="app", password="app", database="app")

@@ -351,6 +351,21 @@ async def test_a_replay_waits_out_a_server_that_does_not_serve(bench: MakeBench,
     assert len(tokens.taken) == 1
 
 
+@virtual
+async def test_a_primary_that_stays_read_only_is_asked_now_and_then_until_time_is_up(bench: MakeBench) -> None:
+    b = bench(exactly_once=True, failover_timeout=3.0)
+    Tokens(b).refusal = err(1290, "running with the --read-only option")
+    client = b.client()
+    client.send(command(c.COM_QUERY, b"INSERT INTO t VALUES (1)"))
+    await settle(3.5)
+    assert error_in(client.take()) == (
+        1429,
+        "No server took this statement within 3s: server n1: running with the --read-only option",
+    )
+    assert plain(b.fleet["n1"].texts).count("TOKEN") < 20
+    assert b.fleet.committed == []
+
+
 @pytest.mark.parametrize("lost", ["statement", "commit", "committed"])
 @virtual
 async def test_prepared_writes_are_covered(bench: MakeBench, lost: str) -> None:

@@ -111,6 +111,48 @@ async def test_a_write_refused_by_the_server_runs_again_once_there_is_a_primary(
     assert "INSERT INTO t VALUES (2)" in b.fleet["n2"].texts
 
 
+@pytest.mark.parametrize("names", [("n1",), ("n1", "n2")])
+@virtual
+async def test_a_primary_that_stays_read_only_is_waited_for_and_its_words_are_told(
+    bench: MakeBench, names: tuple[str, ...]
+) -> None:
+    """A primary that is read-only for good and one between two steps of a switchover by hand look alike."""
+    b = bench(*names, failover_timeout=7.0)
+    client = b.client()
+    b.fleet["n1"].script = lambda connection, payload: err(1836, "Running in read-only mode")
+    client.send(query("INSERT INTO t VALUES (1)"))
+    await settle(6.5)
+    assert client.take() == b""
+    b.publish()  # looked at again, with the same result
+    await settle(0.4)
+    assert client.take() == b""
+    await settle(0.4)
+    assert error_in(client.take()) == (
+        1429,
+        "No server took this statement within 7s: server n1: Running in read-only mode",
+    )
+    b.fleet["n1"].script = None
+    assert is_ok(await client.ask("INSERT INTO t VALUES (2)"))
+    assert b.fleet.committed == [2]
+
+
+@virtual
+async def test_a_primary_that_is_read_only_for_a_moment_costs_nobody_an_error(bench: MakeBench) -> None:
+    b = bench("n1")
+    client = b.client()
+    b.fleet["n1"].script = lambda connection, payload: err(1290, "running with the --read-only option")
+    client.send(query("INSERT INTO t VALUES (1)"))
+    await settle(5)
+    b.publish(n1=Role.REPLICA)
+    await settle(5)
+    assert client.take() == b""
+    b.fleet["n1"].script = None
+    b.publish(n1=Role.PRIMARY)
+    await settle()
+    assert is_ok(client.take())
+    assert b.fleet.committed == [1]
+
+
 @pytest.mark.parametrize("text", ["SELECT a FROM t", "SHOW TABLES"])
 @virtual
 async def test_a_read_on_a_server_that_shuts_down_runs_elsewhere(bench: MakeBench, text: str) -> None:
