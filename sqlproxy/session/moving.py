@@ -250,6 +250,7 @@ def unpack(service: Service, parcel: Parcel) -> Session:
 async def adopt(session: Session, pending: bytes, sockets: Sequence[socket.socket]) -> None:
     """Go on with a session whose sockets (see ``sockets_of``) are this process's now. Raises OSError."""
     session.client.take_over(session)
+    guidance.follow_rules(session)  # those of now: it was not one of the service's sessions when they were told
     for backend, sock in zip(tuple(session.backends.values()), sockets[1:], strict=True):
         backend.take_over()
         await attach(sock, cast("asyncio.Protocol", backend))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
@@ -12,6 +13,7 @@ from sqlproxy.session import backend as backend_module
 from sqlproxy.session import client as client_module
 from sqlproxy.session import moving
 from sqlproxy.session.parcel import HintParcel, Parcel
+from sqlproxy.sql.bits import WRITE
 from sqlproxy.topology.model import Role
 from sqlproxy.wire import constants as c
 from tests.support.fakes import Bench, FakeClient, command, query, settle
@@ -193,4 +195,17 @@ async def test_what_the_new_process_cannot_go_on_with_it_refuses(
     found = moving.refusal({after.service.name: after.service}, changed)
     assert reason in found
     assert bool(found) == bool(reason)
+    after.registry.sessions.clear()
+
+
+async def test_rules_that_were_told_on_its_way_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = Bench(monkeypatch), Bench(monkeypatch)
+    monkeypatch.setattr(moving, "attach", AsyncMock())
+    parcel = moving.pack(before.client().session)
+    session = moving.unpack(after.service, parcel)
+    after.service.govern(None, True, None)  # when it is nobody's session
+    assert not session._slow & WRITE
+    await moving.adopt(session, b"", [Mock()])
+    assert session._slow & WRITE
+    assert after.registry.sessions == {parcel.number: session}
     after.registry.sessions.clear()
