@@ -210,7 +210,7 @@ class LogConfig(Section):
 class TracingConfig(Section):
     """``[tracing]``: where spans of statements go, by OTLP over HTTP."""
 
-    endpoint: str = Field(default="", pattern=r"^(|https?://.+)$")  # empty: no tracing
+    endpoint: str = Field(default="", pattern=r"^(|https?://[^@]+)$")  # without a password: it is shown; empty: none
     ratio: float = Field(default=0.0, ge=0, le=1)  # of the statements whose clients do not say
     service_name: str = "sqlproxy"
 

@@ -306,7 +306,7 @@ class Arrival:
             await moving.adopt(session, pending, sockets)
         except Exception:
             log.exception("upgrade: session %d was lost", session.number)
-            session.client.close()
+            moving.drop(session, sockets)
         else:
             self.taken += 1
 

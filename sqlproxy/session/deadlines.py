@@ -39,7 +39,7 @@ class Deadlines:
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
+        self._timer = loop.call_later(_EVERY, self._look) if self._ends else None  # first: what follows may fail
         for item in [item for item, end in self._ends.items() if end <= now]:
             if self._ends.pop(item, None) is not None:  # not ended by the one before it
                 item.expire()
-        self._timer = loop.call_later(_EVERY, self._look) if self._ends else None

@@ -154,6 +154,7 @@ class Entry:
         buffer = self.client.login_buffer
         if not header:
             if len(buffer) < proxy_protocol.PEEK:
+                self._stop_before_tls()
                 return False
             if not proxy_protocol.is_header(bytes(buffer[: proxy_protocol.PEEK])):
                 self._header = None
@@ -186,6 +187,10 @@ class Entry:
         length = int.from_bytes(buffer[:3], "little") if size >= HEADER else 0
         if length > LOGIN_PACKET_LIMIT:
             raise ProtocolError(f"malformed packet: a login of {length} bytes")
+        self._stop_before_tls()
+
+    def _stop_before_tls(self) -> None:
+        size = len(self.client.login_buffer)
         if self.service.tls is not None:
             self._receive_at_most(_TLS_AT - size if size < _TLS_AT else 0)
 
@@ -204,6 +209,8 @@ class Entry:
         if is_ssl_request(payload) and not client.tls:
             if service.tls is None:
                 raise ProtocolError("the client asks for TLS, which this service does not offer")
+            if client.login_buffer:  # it would pass for what came inside
+                raise ProtocolError("malformed packet: bytes in clear follow the request for TLS")
             self._bare = self._detached()  # at once: by the time a task runs, bytes of TLS may have come
             self._await(self._encrypt)
             return
@@ -295,6 +302,7 @@ class Entry:
         self._succeed(session)
 
     def _succeed(self, session: Session) -> None:
+        login.check_room(self.service)  # others may have come in since the greeting
         self._end()
         self.client.begin(session)
 

@@ -184,9 +184,9 @@ cdef class Lane:
             operation = EPOLL_CTL_ADD
         event.events = events
         event.data.ptr = <void *>sock
-        sock._watched = events
         if epoll_ctl(self._epoll, operation, sock._fd, &event) < 0:
             raise OSError(errno, os.strerror(errno))
+        sock._watched = events
         return 0
 
 

@@ -53,6 +53,11 @@ def check_admission(service: Service, address: str) -> None:
     """Raises SqlproxyError when nobody from this address may log in now."""
     if service.throttle.blocked(address, time.monotonic()):
         raise host_blocked(shown_host(address or None))
+    check_room(service)
+
+
+def check_room(service: Service) -> None:
+    """Raises SqlproxyError when the service has all the sessions that it may have."""
     limit = service.config.max_connections
     if limit and service.stats.sessions >= limit:
         raise SqlproxyError("Too many connections", code=ER_CON_COUNT_ERROR, sqlstate="08004")

@@ -248,16 +248,28 @@ def unpack(service: Service, parcel: Parcel) -> Session:
 
 
 async def adopt(session: Session, pending: bytes, sockets: Sequence[socket.socket]) -> None:
-    """Go on with a session whose sockets (see ``sockets_of``) are this process's now. Raises OSError."""
+    """Go on with a session whose sockets (see ``sockets_of``) are this process's now. Raises OSError; see ``drop``."""
     session.client.take_over(session)
     guidance.follow_rules(session)  # those of now: it was not one of the service's sessions when they were told
-    for backend, sock in zip(tuple(session.backends.values()), sockets[1:], strict=True):
+    backends = tuple(session.backends.values())
+    for backend in backends:
         backend.take_over()
+    for backend, sock in zip(backends, sockets[1:], strict=True):
         await attach(sock, cast("asyncio.Protocol", backend))
     await attach(sockets[0], cast("asyncio.Protocol", session.client))
     session.on_snapshot({view.name: view.reason for view in session.service.snapshot.servers if view.lost})
     if pending:
         session.client.data_received(pending)
+
+
+def drop(session: Session, sockets: Sequence[socket.socket]) -> None:
+    """End a session that ``adopt`` could not go on with, whatever it had begun; its client may connect again."""
+    for backend in tuple(session.backends.values()):
+        backend.abort("the session could not be taken over")
+    session.client.abort()
+    session.client.connection_lost(None)
+    for sock in sockets:
+        sock.close()
 
 
 def _client(service: Service, parcel: ClientParcel) -> Client:

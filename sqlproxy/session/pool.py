@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from sqlproxy.errors import SqlproxyError
@@ -185,7 +186,7 @@ async def reuse(pool: Pool, login: Login, timeout: float) -> Backend | None:
     """
     while (backend := pool.take(login)) is not None:
         over: asyncio.Future[Relogin] = asyncio.get_running_loop().create_future()
-        relogin = Relogin(pool, backend, login, over.set_result)
+        relogin = Relogin(pool, backend, login, partial(_tell, over))
         relogin.start()
         try:
             async with asyncio.timeout(timeout):
@@ -193,12 +194,19 @@ async def reuse(pool: Pool, login: Login, timeout: float) -> Backend | None:
         except TimeoutError:
             relogin.give_up()
             pool.clear()
+            continue
         except BaseException:
             relogin.give_up()
             raise
         if relogin.taken is not None or relogin.refused:
             return relogin.taken
     return None
+
+
+def _tell(over: asyncio.Future[Relogin], relogin: Relogin) -> None:
+    """It is over; nobody may wait for that any more, if it took too long."""
+    if not over.done():
+        over.set_result(relogin)
 
 
 def last_value(reply: bytes) -> bytes:

@@ -7,6 +7,7 @@ import contextlib
 import random
 import socket
 import struct
+import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import wraps
 from typing import Any
@@ -400,6 +401,22 @@ async def test_a_peer_that_has_gone_is_noticed_among_others_that_are_written_to(
             third.sendall(b"?")
             assert (await read(peer, 1), await read(third, 1)) == (b"y", b"z")
     assert isinstance(gone.ended[0], OSError)
+
+
+@everywhere
+async def test_what_cannot_be_watched_is_refused_and_can_be_ended() -> None:
+    notes = Notes()
+    with tempfile.TemporaryFile() as unwatchable:  # epoll takes no files
+
+        class File(socket.socket):
+            def fileno(self) -> int:
+                return unwatchable.fileno()
+
+        file = File()
+        with pytest.raises(OSError, match="not permitted"):
+            receive(file, notes, 36)  # type: ignore[arg-type]
+        notes.transport.abort()
+        await notes.until(lambda: bool(notes.ended))
 
 
 @everywhere

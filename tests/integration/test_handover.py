@@ -256,6 +256,35 @@ async def test_a_process_that_goes_takes_what_was_committed_first(monkeypatch: p
     await end(after, [far])
 
 
+@pytest.mark.parametrize("attached", [0, 1], ids=["no socket", "one of two sockets"])
+async def test_a_session_that_cannot_go_on_is_ended_and_not_counted(
+    monkeypatch: pytest.MonkeyPatch, attached: int
+) -> None:
+    before, after = Bench(monkeypatch), Bench(monkeypatch)
+    _, far = await session_on_sockets(before)
+    done = []
+
+    async def fail(sock: socket.socket, protocol: asyncio.Protocol) -> None:
+        if len(done) == attached:
+            raise OSError("no memory")
+        done.append(sock)
+        await attach(sock, protocol)
+
+    monkeypatch.setattr(moving, "attach", fail)
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    arrival = Arrival(there, lambda: {"app": after.service})
+    tasks = [asyncio.create_task(Departure(here, before.registry).run()), asyncio.create_task(arrival.run())]
+    await wait_until_async(lambda: not before.registry.sessions)
+    for sock in far:
+        async with asyncio.timeout(10):
+            assert await asyncio.get_running_loop().sock_recv(sock, 100) == b""
+    assert (arrival.taken, after.registry.sessions, after.service.stats.sessions) == (0, {}, 0)
+    assert after.service.server_stats["n1"].connections == 0
+    tasks[0].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await end(after, [far])
+
+
 async def test_what_is_no_parcel_ends_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
     async with arriving(Bench(monkeypatch)) as (_, link, task):
         await link.send(SESSION, b"{}")

@@ -36,7 +36,7 @@ class Upgraded:
         before = self.pid
         os.kill(before, signal.SIGUSR2)
         wait_until(lambda: self.pid != before, 30, "another process is in charge")
-        wait_until(lambda: f"process {self.pid} serves new clients" in self.proxy.log, 10, "the old one knows")
+        wait_until(lambda: f"process {self.pid} serves new clients" in self.proxy.log, 30, "the old one knows")
 
 
 @pytest.fixture(params=["0", "2"], ids=["one process", "two workers"])
@@ -51,7 +51,7 @@ def running(request: pytest.FixtureRequest, mariadb: SingleServer, tmp_path: Pat
         finally:
             if pid_file.exists() and found.pid != proxy.process.pid:
                 os.kill(found.pid, signal.SIGTERM)
-                wait_until(lambda: not pid_file.exists(), 15, "the last process has ended")
+                wait_until(lambda: not pid_file.exists(), 60, "the last process has ended")
 
 
 class Load(threading.Thread):
@@ -97,7 +97,7 @@ def test_no_client_notices(running: Upgraded) -> None:
         for one in load:
             one.stop()
     assert [one.failures for one in load] == [[], [], []]
-    wait_until(lambda: running.proxy.process.poll() is not None, 15, "the first process ends with its sessions")
+    wait_until(lambda: running.proxy.process.poll() is not None, 60, "the first process ends with its sessions")
     assert running.proxy.process.returncode == 0
 
 
@@ -113,7 +113,7 @@ def test_sessions_go_on_where_they_began(running: Upgraded) -> None:
         assert rows(old, "SELECT @a, (SELECT COUNT(*) FROM stays)") == [(7, 0)]
         rows(old, "COMMIT")
         assert running.proxy.process.poll() is None
-    wait_until(lambda: running.proxy.process.poll() is not None, 15, "the first process ends with its session")
+    wait_until(lambda: running.proxy.process.poll() is not None, 60, "the first process ends with its session")
 
 
 class Stateful:

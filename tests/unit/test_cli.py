@@ -220,7 +220,7 @@ def test_notify_never_waits_longer_than_its_time(monkeypatch: pytest.MonkeyPatch
         result = sqlproxy("notify", "--status", "synced", "--admin", url)
     assert result.exit_code == 1
     assert "does not answer within 0.05 s" in result.stderr
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
 
 
 # -- errors ------------------------------------------------------------------------------------------------------

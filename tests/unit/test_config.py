@@ -329,7 +329,10 @@ def test_tracing_without_its_libraries_is_refused(monkeypatch: pytest.MonkeyPatc
     assert parse(GOOD, "f").tracing.endpoint == ""
 
 
-@pytest.mark.parametrize("line", ['endpoint = "collector:4318"', "ratio = 1.5", "ratio = -0.1"])
+@pytest.mark.parametrize(
+    "line",
+    ['endpoint = "collector:4318"', 'endpoint = "http://user:secret@collector:4318"', "ratio = 1.5", "ratio = -0.1"],
+)
 def test_bad_values_of_tracing_are_refused(line: str) -> None:
     with pytest.raises(ConfigError, match="tracing"):
         parse(f"{GOOD}[tracing]\n{line}\n", "f")

@@ -280,6 +280,20 @@ async def test_who_may_not_even_try_reads_it_in_place_of_the_greeting(door: Make
     assert not visitor.entries
 
 
+@virtual
+async def test_clients_that_were_greeted_together_are_not_more_than_may_come_in(door: MakeBench) -> None:
+    b = door(max_connections=2)
+    visitors = [Visitor(b) for _ in range(5)]
+    for visitor in visitors:
+        visitor.send(visitor.response())
+    await settle()
+    answers = [visitor.take() for visitor in visitors]
+    assert sum(map(is_ok, answers)) == b.service.stats.sessions == len(b.registry.sessions) == 2
+    assert [error_in(answer) for answer in answers if not is_ok(answer)] == [(1040, "Too many connections")] * 3
+    assert sum(stats.connections for stats in b.service.server_stats.values()) == 2
+    assert not any(visitor.entries or len(b.service.deadlines) for visitor in visitors)
+
+
 @pytest.mark.parametrize(
     ("sent", "text"),
     [
@@ -333,6 +347,30 @@ async def test_no_byte_that_may_belong_to_tls_is_taken(door: MakeBench) -> None:
     visitor.send(response[36:])
     await settle()
     assert is_ok(visitor.take())
+
+
+@virtual
+async def test_that_holds_too_while_a_header_may_come(door: MakeBench) -> None:
+    b = door(proxy_protocol_networks=["10.1.2.0/24"])
+    b.service.tls = object()  # type: ignore[assignment]
+    visitor = Visitor(b)
+    response = visitor.response()
+    visitor.send(response[:3])
+    assert visitor.stage.most == 33
+    visitor.send(response[3:36])
+    assert visitor.stage.most == 0
+
+
+@virtual
+async def test_nothing_sent_in_clear_passes_for_what_came_inside_tls(door: MakeBench) -> None:
+    b = door()
+    b.service.tls = object()  # type: ignore[assignment]
+    visitor = Visitor(b)
+    request = codec.packet(1, (c.CLIENT_PROTOCOL_41 | c.CLIENT_SSL).to_bytes(4, "little") + bytes(28))
+    visitor.send(request + visitor.response())
+    await settle()
+    assert "bytes in clear follow the request for TLS" in packets(visitor.take())[0].decode("latin-1")
+    assert nothing_left(b, visitor)
 
 
 @virtual

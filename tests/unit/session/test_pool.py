@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
 from sqlproxy.errors import ServerError
-from sqlproxy.session.pool import last_value
+from sqlproxy.session import pool as module
+from sqlproxy.session.pool import last_value, reuse
 from sqlproxy.topology.model import AdminState, Role
 from sqlproxy.wire import constants as c
 from tests.support.fakes import Bench, FakeServer, command, err, error_in, is_ok, ok, query, rows, settle
@@ -98,6 +100,30 @@ async def test_a_server_that_refuses_is_asked_again_by_a_new_connection(bench: M
     await client.ask("SELECT 1")
     assert (b.service.server_stats["n1"].connections_total, b.open_connections()) == (1, 1)
     assert b.service.server_stats["n1"].reused == 0
+
+
+@virtual
+async def test_an_answer_at_the_very_moment_that_it_is_too_late_is_too_late(
+    bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b = bench("n1", pooled=5)
+    await visit(b)
+    loop = asyncio.get_running_loop()
+
+    class Late(module.Relogin):
+        def start(self, deadlines: object = None, timeout: float = 0.0) -> None:
+            super().start()
+            loop.call_later(0, lambda: loop.call_at(until + loop._clock_resolution / 2, self._answer))  # type: ignore[attr-defined]
+
+        def _answer(self) -> None:
+            self.taken = self._backend
+            self._finish()
+
+    monkeypatch.setattr(module, "Relogin", Late)
+    b.fleet["n1"].script = lambda connection, payload: b"" if payload[0] == c.COM_CHANGE_USER else None
+    until = loop.time() + 1.0
+    assert await reuse(b.service.pools["n1"], b.client().session.login, 1.0) is None
+    assert (kept(b), b.open_connections()) == (0, 0)
 
 
 @virtual
