@@ -73,6 +73,8 @@ class WorkerProcess:
         """Let its sessions end, then the process."""
         self._stopping = True
         self.channel.tell("stop")
+        if self.ready.is_set():  # else it is yet to be told of them
+            self._close_sockets()
         process = self._process
         if process is not None:
             try:
@@ -99,13 +101,17 @@ class WorkerProcess:
                 self.channel.tell("retire", seconds)
             else:
                 self.channel.tell("stop")
-        for _, sock in self.listening:
-            sock.close()
-        self._sockets.clear()
+        self._close_sockets()
         if self._process is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._process.wait()
+
+    def _close_sockets(self) -> None:
+        """Clients that nobody accepts any more would wait, instead of going elsewhere, while they are open here."""
+        for _, sock in self.listening:
+            sock.close()
+        self._sockets.clear()
 
     async def _keep_running(self) -> None:
         while not self._stopping:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from sqlproxy.errors import ServerError
+from sqlproxy.session import acquire as acquire_module
+from sqlproxy.session.backend import Backend
 from sqlproxy.topology.model import Role
 from tests.support.fakes import Bench, error_in, is_ok, packets, query, settle
 from tests.support.virtualtime import virtual
@@ -46,6 +51,58 @@ async def test_the_wait_ends_with_the_reasons(bench: MakeBench) -> None:
     )
     assert asyncio.get_running_loop().time() - before < 7.2
     assert b.service.waiting == 0
+
+
+@virtual
+async def test_more_than_may_wait_learn_so_at_once(bench: MakeBench) -> None:
+    b = bench("n1", max_waiting=2)
+    b.publish(n1=Role.DOWN)
+    clients = [b.client() for _ in range(3)]
+    for client in clients:
+        client.send(query("INSERT INTO t VALUES (1)"))
+    await settle()
+    assert [client.take() for client in clients[:2]] == [b"", b""]
+    assert error_in(clients[2].take()) == (
+        1429,
+        "2 statements are waiting for a server already: no server is primary (n1: n1 is down)",
+    )
+    clients[0].hang_up()
+    await settle()
+    clients[2].send(query("INSERT INTO t VALUES (1)"))
+    await settle()
+    assert clients[2].take() == b""
+    assert b.service.waiting == 2
+
+
+@virtual
+async def test_a_queue_enters_a_new_primary_some_at_a_time(bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All who wait hear of the new primary at once; it gets so many logins at one time and no more."""
+    b = bench("n1", "n2")
+    b.publish(n1=Role.DOWN)
+    most = opening = 0
+
+    async def connect(*login: Any) -> Backend:
+        nonlocal most, opening
+        opening += 1
+        most = max(most, opening)
+        await asyncio.sleep(0.1)
+        opening -= 1
+        return await b.fleet.connect(*login)
+
+    monkeypatch.setattr(acquire_module, "connect", connect)
+    clients = [b.client() for _ in range(300)]
+    for number, client in enumerate(clients):
+        client.send(query(f"INSERT INTO t VALUES ({number})"))
+    await settle(1)
+    assert b.service.waiting == 300
+    assert most == 0
+    b.publish(n2=Role.PRIMARY)
+    await settle(1)
+    assert most == 64
+    assert all(is_ok(client.take()) for client in clients)
+    assert sorted(b.fleet.committed) == list(range(300))
+    assert b.service.waiting == 0
+    assert not b.evidence
 
 
 @virtual
