@@ -212,14 +212,14 @@ def test_a_server_out_of_service_gets_no_statement_until_it_is_active_again(
     with session(proxy) as connection:
         server = replica_of(proxy)
         assert call(proxy, "PUT", f"/v1/servers/{server}/state", {"state": state})[1]["state"] == state
-        wait_until(lambda: proxy.servers()[server]["connections"] == 0, 5, "its connections are closed")
+        wait_until(lambda: proxy.servers()[server]["connections"] == 0, 30, "its connections are closed")
         before = proxy.servers()[server]["reads"]
         for _ in range(10):
             rows(connection, "SELECT 1")
         assert proxy.servers()[server]["reads"] == before
         assert call(proxy, "GET", f"/clustercheck/{server}")[0] == 503
         assert cli(proxy, "activate", server).returncode == 0
-        wait_until(lambda: used(proxy, server), 10, "it takes reads again")
+        wait_until(lambda: used(proxy, server), 30, "it takes reads again")
 
 
 def used(proxy: Proxy, server: str) -> bool:
@@ -323,7 +323,7 @@ def test_what_galera_itself_passes_to_its_notify_command_is_understood(
     try:
         galera.shutdown(server)
         galera.join(server)
-        wait_until(lambda: any("--primary" in a for a in passed(kept)), 10, "Galera tells of a view")
+        wait_until(lambda: any("--primary" in a for a in passed(kept)), 30, "Galera tells of a view")
         arguments = next(a for a in passed(kept) if "--primary" in a)
         result = cli(proxy, "notify", *arguments)
         assert result.returncode == 0, (arguments, result.stderr)

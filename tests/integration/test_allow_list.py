@@ -65,15 +65,15 @@ def test_from_learning_to_enforcing(proxy: Proxy) -> None:
         rows(session, "INSERT INTO allow_t VALUES (1), (2)")
         rows(session, "SELECT a FROM allow_t WHERE a = 1")
         rows(session, "DELETE FROM allow_t WHERE a = 2")
-    wait_until(lambda: len(listed(path).keys() & {"SELECT a FROM allow_t WHERE a = ?"}) == 1, 10, "it is learned")
-    wait_until(lambda: "DELETE FROM allow_t WHERE a = ?" in listed(path), 10, "the last one is")
+    wait_until(lambda: len(listed(path).keys() & {"SELECT a FROM allow_t WHERE a = ?"}) == 1, 30, "it is learned")
+    wait_until(lambda: "DELETE FROM allow_t WHERE a = ?" in listed(path), 30, "the last one is")
     text = path.read_text()
     path.write_text("# reviewed\n" + "".join(line for line in text.splitlines(True) if "DELETE" not in line))
 
     switch(proxy, "detect")
     with connected(proxy.port) as session:
         rows(session, "DELETE FROM allow_t WHERE a = 3")
-    wait_until(lambda: any(row["state"] == "detected" for row in proxy.get("/v1/allow_list")), 10, "it is detected")
+    wait_until(lambda: any(row["state"] == "detected" for row in proxy.get("/v1/allow_list")), 30, "it is detected")
 
     switch(proxy, "enforce")
 
@@ -92,8 +92,8 @@ def test_from_learning_to_enforcing(proxy: Proxy) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert "DELETE FROM allow_t WHERE a = ?" in done.stdout
     assert "DELETE FROM allow_t WHERE a = ?" in listed(path)
-    wait_until(lambda: all(passes(proxy, "DELETE FROM allow_t WHERE a = 3") for _ in range(6)), 10, "all know it")
-    wait_until(lambda: int(proxy.get("/v1/services")[0]["unlisted_refused"]) >= 7, 10, "they are counted")
+    wait_until(lambda: all(passes(proxy, "DELETE FROM allow_t WHERE a = 3") for _ in range(6)), 30, "all know it")
+    wait_until(lambda: int(proxy.get("/v1/services")[0]["unlisted_refused"]) >= 7, 30, "they are counted")
     switch(proxy, "learn")
 
 

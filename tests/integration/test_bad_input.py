@@ -289,8 +289,8 @@ def test_a_client_may_leave_in_any_phase(
         phase(client)
         if reset:
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    wait_until(lambda: sessions(proxy) == before, 10, "the session is gone")
-    wait_until(lambda: in_use(mariadb, proxy) <= before, 20, "its connection to the server is gone or in the pool")
+    wait_until(lambda: sessions(proxy) == before, 30, "the session is gone")
+    wait_until(lambda: in_use(mariadb, proxy) <= before, 30, "its connection to the server is gone or in the pool")
 
 
 def in_use(server: SingleServer, proxy: Proxy) -> int:

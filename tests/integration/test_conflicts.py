@@ -74,7 +74,7 @@ def test_an_open_transaction_loses_its_locks_to_another_server_s(
         rows(connection, "BEGIN")
         rows(connection, "UPDATE conflicts SET v = v + 1 WHERE id = 1")
         ask(other_port(proxy, healthy_galera), "UPDATE conflicts SET v = 100 WHERE id = 1")
-        wait_until(lambda: aborts(proxy, healthy_galera) > before, 10, "the transaction was aborted")
+        wait_until(lambda: aborts(proxy, healthy_galera) > before, 30, "the transaction was aborted")
         rows(connection, ending)
         rows(connection, "COMMIT")
     assert values(proxy) == [101, 0 if ending == "COMMIT" else 1]

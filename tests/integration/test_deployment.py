@@ -78,7 +78,7 @@ def test_the_wheel_runs_the_demo_in_an_environment_of_its_own(wheel: Path, tmp_p
         [python, "-c", DEMO, str(free_ports(3))], env=env, cwd="/", stdout=subprocess.DEVNULL
     ) as demo:
         try:
-            wait_until(lambda: ready(admin), 20, "the demo's primary")
+            wait_until(lambda: ready(admin), 30, "the demo's primary")
         finally:
             demo.send_signal(signal.SIGTERM)
             assert demo.wait(20) == 0

@@ -62,7 +62,7 @@ def dropped(*rules: str) -> Iterator[None]:
 def wait_commit_pending(node: GaleraNode) -> None:
     """Until the primary works on a COMMIT, which it cannot finish without its peers."""
     query = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'app' AND info = 'COMMIT'"
-    wait_until(lambda: node.query(query)[0][0], 5, "a COMMIT waits for the other nodes")
+    wait_until(lambda: node.query(query)[0][0], 30, "a COMMIT waits for the other nodes")
 
 
 def lose_commit(galera: GaleraLab, node: GaleraNode, peers: Sequence[GaleraNode], note: str, write: Write) -> Result:
@@ -85,7 +85,7 @@ def lose_reply(galera: GaleraLab, node: GaleraNode, peers: Sequence[GaleraNode],
         for peer in peers:
             galera.cont(peer.name)
         query = f"SELECT COUNT(*) FROM app.once WHERE note = '{note}'"
-        wait_until(lambda: all(peer.query(query)[0][0] for peer in peers), 5, "the others have the transaction")
+        wait_until(lambda: all(peer.query(query)[0][0] for peer in peers), 30, "the others have the transaction")
         galera.kill(node.name)
     return result
 

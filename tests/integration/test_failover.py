@@ -144,7 +144,7 @@ def test_a_primary_that_is_silent_for_a_moment_costs_nobody_an_error(proxy: Prox
     with load.running(proxy.port, survivor(galera, victim)) as workload:
         galera.stop(victim)
         try:
-            wait_until(lambda: proxy.servers()[victim]["role"] != "primary", 5, f"{victim} is suspected")
+            wait_until(lambda: proxy.servers()[victim]["role"] != "primary", 30, f"{victim} is suspected")
         finally:
             galera.cont(victim)
         wait_settled(proxy)

@@ -53,11 +53,11 @@ def put_state(proxy: Proxy, server: str, state: str) -> None:
 
 def take_primary_away(proxy: Proxy) -> None:
     put_state(proxy, "n1", "maintenance")
-    wait_until(lambda: proxy.primary is None, 5, "there is no primary")
+    wait_until(lambda: proxy.primary is None, 30, "there is no primary")
 
 
 def wait_waiting(proxy: Proxy) -> None:
-    wait_until(lambda: any(row["state"] == "waiting" for row in proxy.get("/v1/sessions")), 5, "a session waits")
+    wait_until(lambda: any(row["state"] == "waiting" for row in proxy.get("/v1/sessions")), 30, "a session waits")
 
 
 def activate_once_somebody_waits(proxy: Proxy) -> None:

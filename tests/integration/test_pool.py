@@ -85,7 +85,7 @@ def proxy(running: Proxy) -> Proxy:
     """With nothing in its pool, as after every change of a server's state."""
     for state in ("maintenance", "active"):
         running.put("/v1/servers/n1/state", {"state": state})
-    wait_until(lambda: running.servers()["n1"]["role"] == "primary" and not pool(running)["pooled"], 10, "all is new")
+    wait_until(lambda: running.servers()["n1"]["role"] == "primary" and not pool(running)["pooled"], 30, "all is new")
     return running
 
 
@@ -95,7 +95,7 @@ def pool(proxy: Proxy) -> dict[str, int]:
 
 
 def wait_pooled(proxy: Proxy, count: int = 1) -> None:
-    wait_until(lambda: pool(proxy)["pooled"] == count, 10, f"{count} connections are kept")
+    wait_until(lambda: pool(proxy)["pooled"] == count, 30, f"{count} connections are kept")
 
 
 def answer(connection: Connection, sql: str) -> object:
@@ -134,7 +134,7 @@ def test_what_ties_a_session_to_its_connection_ends_with_it(proxy: Proxy) -> Non
         with connected(proxy.port, autocommit=None) as connection:
             for part in statement.split("; "):
                 rows(connection, part)
-        wait_until(lambda: pool(proxy)["in_use"] == 0, 10, "the connection is given up")
+        wait_until(lambda: pool(proxy)["in_use"] == 0, 30, "the connection is given up")
         assert pool(proxy)["pooled"] == 0, statement
 
 
@@ -146,7 +146,7 @@ def test_prepared_statements_do_not_stay_on_the_server(server: SingleServer | My
         rows(connection, "PREPARE s FROM 'SELECT 5'")
         assert prepared() == 1
     wait_pooled(proxy)
-    wait_until(lambda: prepared() == 0, 10, "the statement is closed")
+    wait_until(lambda: prepared() == 0, 30, "the statement is closed")
 
 
 @pytest.mark.parametrize("user", CHANGES)
@@ -180,7 +180,7 @@ def test_nothing_is_kept_where_new_connections_run_a_statement(
         for _ in range(3):
             with connected(proxy.port) as connection:
                 assert rows(connection, "SELECT @x") == [(7,)]
-            wait_until(lambda: pool(proxy)["in_use"] == 0, 10, "the connection is given up")
+            wait_until(lambda: pool(proxy)["in_use"] == 0, 30, "the connection is given up")
         assert (pool(proxy)["pooled"], pool(proxy)["reused"]) == (0, reused)
     finally:
         server.query("SET GLOBAL init_connect = ''")
@@ -205,6 +205,6 @@ def test_the_pool_has_its_limits(server: SingleServer | MySQLServer, tmp_path: A
         many = [pymysql.connect(host="127.0.0.1", port=proxy.port, user="app", password="app") for _ in range(4)]
         for connection in many:
             connection.close()
-        wait_until(lambda: pool(proxy)["in_use"] == 0, 10, "the connections are given up")
+        wait_until(lambda: pool(proxy)["in_use"] == 0, 30, "the connections are given up")
         assert pool(proxy)["pooled"] <= 2
         wait_pooled(proxy, 0)

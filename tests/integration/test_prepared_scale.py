@@ -97,7 +97,7 @@ def test_a_thousand_statements_are_prepared_only_where_they_run_and_released_eve
         for statement in (*reads, *writes):
             client.send(bytes((c.COM_STMT_CLOSE,)) + statement.to_bytes(4, "little"))
         assert client.value("SELECT COUNT(*) FROM scaled WHERE v = 1") == b"300"
-        wait_until(lambda: counts(healthy_galera) == before, 10, "every server has released every statement")
+        wait_until(lambda: counts(healthy_galera) == before, 30, "every server has released every statement")
 
 
 def test_statements_are_answered_as_without_the_proxy_when_their_tables_change(

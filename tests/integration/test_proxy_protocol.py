@@ -74,7 +74,7 @@ def test_the_announced_address_is_the_clients_everywhere(proxy: Proxy, header: b
         assert host_of(client) == address
     finally:
         client.close()
-    wait_until(lambda: not proxy.get("/v1/sessions"), 5, "the session is gone")
+    wait_until(lambda: not proxy.get("/v1/sessions"), 30, "the session is gone")
 
 
 def test_accounts_go_by_the_announced_address(proxy: Proxy) -> None:

@@ -137,7 +137,7 @@ def test_ports_and_services_come_and_go(proxy: Proxy) -> None:
     edit(proxy, f'[[services]]\nname = "more"\nlisten = "127.0.0.1:{third}"\n', "")
     assert "services.more: removed, its sessions end" in reload(proxy)
     for port in (second, third):
-        wait_until(lambda port=port: refuses(port), 10, f"nobody listens on {port}")  # type: ignore[misc]
+        wait_until(lambda port=port: refuses(port), 30, f"nobody listens on {port}")  # type: ignore[misc]
     with pytest.raises(pymysql.MySQLError):
         rows(other, "SELECT 1")
     assert rows(session, "SELECT 2") == [(2,)]
@@ -172,7 +172,7 @@ def test_an_address_goes_from_one_service_to_another_without_refusing_a_client(p
     edit(proxy, f'name = "app"\n{both}', f'name = "other"\n{both}')
     reload(proxy)
     assert rows(connect(proxy.port), "SELECT 1") == [(1,)]
-    wait_until(lambda: {row["service"] for row in proxy.get("/v1/sessions")} <= {"other"}, 15, "its sessions end")
+    wait_until(lambda: {row["service"] for row in proxy.get("/v1/sessions")} <= {"other"}, 30, "its sessions end")
     with pytest.raises(pymysql.MySQLError):
         rows(session, "SELECT 1")
 
@@ -235,10 +235,10 @@ def test_a_signal_reloads_too_and_what_needs_a_restart_is_named(mariadb: SingleS
         edit(proxy, "[admin]", '[log]\nlevel = "debug"\n[admin]')
         edit(proxy, f'listen = "127.0.0.1:{proxy.admin_port}"', 'listen = "127.0.0.1:1"')
         proxy.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: "log.level: info -> debug" in proxy.log, 10, "the reload is logged")
+        wait_until(lambda: "log.level: info -> debug" in proxy.log, 30, "the reload is logged")
         assert re.search(r"admin.listen needs a restart: 127.0.0.1:\d+ -> 127.0.0.1:1", proxy.log)
         proxy.post("/v1/notify", {"status": "Synced"})
-        wait_until(lambda: " DEBUG " in proxy.log, 10, "debug events are logged")
+        wait_until(lambda: " DEBUG " in proxy.log, 30, "debug events are logged")
         assert proxy.get("/v1/config")["admin"]["listen"] == f"127.0.0.1:{proxy.admin_port}"
 
 

@@ -190,7 +190,7 @@ def test_a_read_under_way_is_run_again_elsewhere(proxy: Proxy, galera: GaleraLab
     answers: list[Any] = []
     reader = threading.Thread(target=lambda: answers.extend(rows(session, "SELECT SLEEP(1), @@port")))
     reader.start()
-    wait_until(lambda: proxy.servers()[victim]["operations"], 5, "the read is under way")
+    wait_until(lambda: proxy.servers()[victim]["operations"], 30, "the read is under way")
     galera.kill(victim)
     reader.join(30)
     assert len(answers) == 1

@@ -234,7 +234,7 @@ def test_a_running_query_is_killed_by_the_id_shown_at_login(proxy: Proxy, client
         sleeper = threading.Thread(target=lambda: replies.append(client.query("SELECT SLEEP(60) FROM fields_one")))
         other.query("CREATE OR REPLACE TABLE fields_one AS SELECT 1 AS one")
         sleeper.start()
-        wait_until(lambda: sleeping(other), 10, "the query runs")
+        wait_until(lambda: sleeping(other), 30, "the query runs")
         as_ok(other.query(f"KILL QUERY {client.greeting.connection_id}")[0])
         sleeper.join(10)
         assert said(replies[0][-1])[0] == c.ER_QUERY_INTERRUPTED

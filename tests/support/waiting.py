@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 POLL_SECONDS = 0.02
 
 
-def wait_until(condition: Callable[[], object], timeout: float = 10.0, message: str = "the condition") -> None:
+def wait_until(condition: Callable[[], object], timeout: float = 30.0, message: str = "the condition") -> None:
     """Return as soon as ``condition()`` is true; AssertionError naming ``message`` after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -18,7 +18,7 @@ def wait_until(condition: Callable[[], object], timeout: float = 10.0, message: 
 
 async def wait_until_async(
     condition: Callable[[], object | Awaitable[object]],
-    timeout: float = 10.0,
+    timeout: float = 30.0,
     message: str = "the condition",
 ) -> None:
     """``wait_until`` for tests on an event loop; the condition may be a plain or a coroutine function."""
