@@ -74,8 +74,12 @@ async def _upgrade(app: App | Supervisor, settings: Settings, stop: asyncio.Even
     systemd.notify(f"MAINPID={pid}")
     os.environ.pop("NOTIFY_SOCKET", None)  # what becomes of this process is no news of the service
     log.info("upgrade: process %d serves new clients; sessions move there, or end here", pid)
-    await app.retire(settings.upgrade_timeout, links)
-    stop.set()
+    try:
+        await app.retire(settings.upgrade_timeout, links)
+    except Exception:
+        log.exception("upgrade: sessions are served no longer here")
+    finally:
+        stop.set()
 
 
 def _stop_signal() -> asyncio.Event:

@@ -96,16 +96,22 @@ class WorkerProcess:
         """Have it accept no more, hand over sessions by ``link``, and end with its last one, at most so long."""
         self._stopping = True
         with link:
-            if self._descriptors is not None and self.ready.is_set():
-                socket.send_fds(self._descriptors, [b"+"], [link.fileno()])
-                self.channel.tell("retire", seconds)
-            else:
-                self.channel.tell("stop")
+            self.channel.tell(*(("retire", seconds) if self._sent(link) else ("stop",)))
         self._close_sockets()
         if self._process is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._process.wait()
+
+    def _sent(self, sock: socket.socket) -> bool:
+        """Give the worker a socket; False when it has not started, or just died."""
+        if self._descriptors is None or not self.ready.is_set():
+            return False
+        try:
+            socket.send_fds(self._descriptors, [b"+"], [sock.fileno()])
+        except OSError:
+            return False
+        return True
 
     def _close_sockets(self) -> None:
         """Clients that nobody accepts any more would wait, instead of going elsewhere, while they are open here."""

@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import signal
 from typing import Any
 
 import pytest
 
 from sqlproxy import loops, run
+from sqlproxy.config import validate
 from sqlproxy.errors import ConfigError
+
+SETTINGS = {
+    "servers": [{"name": "n1", "address": "127.0.0.1:3306"}],
+    "services": [{"name": "app", "listen": "127.0.0.1:4006"}],
+}
 
 
 async def loop_name() -> int:
@@ -71,3 +78,28 @@ async def test_a_reload_says_what_came_of_it(caplog: pytest.LogCaptureFixture, o
     with caplog.at_level(logging.INFO):
         await run._reload(app)
     assert line in caplog.text
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_process_that_was_replaced_ends_whatever_becomes_of_its_sessions(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails: bool
+) -> None:
+    async def start(estate: object) -> tuple[int, list[object]]:
+        return 4711, []
+
+    class App:
+        async def estate(self) -> None:
+            pass
+
+        async def retire(self, seconds: float, links: object) -> None:
+            if fails:
+                raise ValueError("no way to hand them over")
+
+    monkeypatch.setattr(run, "start_successor", start)
+    monkeypatch.setenv("NOTIFY_SOCKET", "")
+    app: Any = App()
+    stop = asyncio.Event()
+    await run._upgrade(app, validate(SETTINGS, "test"), stop)
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR2)
+    assert stop.is_set()
+    assert ("no way to hand them over" in caplog.text) is fails
