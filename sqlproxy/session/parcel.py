@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -183,20 +184,25 @@ class Parcel:
         """The reverse. Raises ParcelRefused."""
         try:
             found: Parcel = _typed(cls, json.loads(data.decode("utf-8", "surrogatepass")))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError) as error:
             raise ParcelRefused(f"no session can be read from it: {error}") from None
         return found
 
 
 def _plain(value: Any) -> Any:
     """As JSON has it."""
-    if isinstance(value, bytes):
+    kind: Any = type(value)
+    if kind is bytes:
         return value.decode("latin-1")
-    if isinstance(value, tuple):
+    if kind is tuple:
         return [_plain(item) for item in value]
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    return value
+    names = _names_of(kind)
+    return {name: _plain(getattr(value, name)) for name in names} if names else value
+
+
+@cache
+def _names_of(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
 
 
 @cache
@@ -205,26 +211,42 @@ def _types_of(kind: type) -> dict[str, Any]:
 
 
 def _typed(kind: Any, value: Any) -> Any:
-    """A value of this type. Raises ValueError, TypeError or KeyError when it is none."""
+    """A value of this type. Raises ValueError or TypeError when it is none."""
+    return _reader(kind)(value)
+
+
+@cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """As ``_typed``: made once for each type, as sessions wait meanwhile."""
     if is_dataclass(kind):
-        types = _types_of(kind)  # type: ignore[arg-type]
-        if not isinstance(value, dict) or value.keys() != types.keys():
-            raise ValueError(f"other fields than {kind.__name__} has")  # type: ignore[union-attr]
-        return kind(**{name: _typed(types[name], part) for name, part in value.items()})  # type: ignore[operator]
+        return _reader_of_fields(kind)  # type: ignore[arg-type]
     if kind is bytes:
-        return _checked(str, value).encode("latin-1")
+        return lambda value: _checked(str, value).encode("latin-1")
     if get_origin(kind) is tuple:
-        return _tuple(get_args(kind), _checked(list, value))
+        return _reader_of_items(get_args(kind))
     if get_origin(kind) is UnionType:
-        (some,) = (one for one in get_args(kind) if one is not NoneType)
-        return None if value is None else _typed(some, value)
-    return _checked(kind, value)
+        (some,) = (_reader(one) for one in get_args(kind) if one is not NoneType)
+        return lambda value: None if value is None else some(value)
+    return lambda value: _checked(kind, value)
 
 
-def _tuple(kinds: tuple[Any, ...], value: list[Any]) -> tuple[Any, ...]:
+def _reader_of_fields(kind: type) -> Callable[[Any], Any]:
+    readers = {name: _reader(part) for name, part in _types_of(kind).items()}
+
+    def read(value: Any) -> Any:
+        if type(value) is not dict or value.keys() != readers.keys():
+            raise ValueError(f"other fields than {kind.__name__} has")
+        return kind(**{name: part(value[name]) for name, part in readers.items()})
+
+    return read
+
+
+def _reader_of_items(kinds: tuple[Any, ...]) -> Callable[[Any], Any]:
     if kinds[-1] is Ellipsis:
-        return tuple(_typed(kinds[0], item) for item in value)
-    return tuple(_typed(kind, item) for kind, item in zip(kinds, value, strict=True))
+        every = _reader(kinds[0])
+        return lambda value: tuple([every(item) for item in _checked(list, value)])
+    readers = [_reader(kind) for kind in kinds]
+    return lambda value: tuple([read(item) for read, item in zip(readers, _checked(list, value), strict=True)])
 
 
 def _checked(kind: type, value: Any) -> Any:
