@@ -7,7 +7,8 @@ nothing, or only session state                  run again elsewhere, after the h
 autocommit read, no reply byte forwarded        run again elsewhere
 reply partly forwarded                          the client's connection ends
 autocommit write or COMMIT sent, no reply       outcome unknown: the client is told so
-several statements in one text, no reply        outcome unknown unless all of them read
+several statements in one text, no reply        outcome unknown unless all of them read, or all of them
+                                                are in an open transaction and change rows only
 open transaction                                error 1213: the client starts it again
 pinned                                          an error that names the pin
 ==============================================  ===========================================
@@ -26,10 +27,14 @@ from sqlproxy.sql.bits import (
     COMMIT,
     EMPTY,
     LAST,
+    LAST_INSERT_ID,
+    LOCKING_READ,
     MULTI,
     READ,
     ROLLBACK,
     SESSION,
+    UNSAFE_FUNCTION,
+    USERVAR_READ,
     WRITE,
 )
 from sqlproxy.wire.constants import (
@@ -44,6 +49,9 @@ from sqlproxy.wire.constants import (
     ER_UNKNOWN_COM_ERROR,
 )
 
+# Several statements in one text that do no more than this end no transaction. Others can give another meaning to what
+# follows them: a ROLLBACK, an autocommit, a prepared statement, a mode of the lexer.
+_ROWS_ONLY: Final = MULTI | WRITE | LOCKING_READ | UNSAFE_FUNCTION | USERVAR_READ | LAST_INSERT_ID
 _HARMLESS: Final = READ | LAST | SESSION | BEGIN | BEGIN_READ_ONLY | EMPTY
 
 
@@ -91,7 +99,7 @@ def may_commit(mask: int) -> bool:
     """Whether a statement within a transaction may commit it, by its words or implicitly."""
     if mask & ROLLBACK and not mask & (COMMIT | MULTI):
         return False  # also with AND CHAIN
-    return bool(mask & MAY_COMMIT & ~(MULTI if mask & READ else 0))
+    return bool(mask & MAY_COMMIT & ~(MULTI if mask & READ or not mask & ~_ROWS_ONLY else 0))
 
 
 def only_rolls_back(mask: int) -> bool:

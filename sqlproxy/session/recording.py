@@ -12,7 +12,7 @@ from sqlproxy.session.prepared import PreparedStatement
 from sqlproxy.session.transaction import OPAQUE, begins_anew
 from sqlproxy.wire.attributes import NONE
 from sqlproxy.wire.checksum import Checksum
-from sqlproxy.wire.constants import COM_STMT_FETCH, ER_LOCK_DEADLOCK, HEADER
+from sqlproxy.wire.constants import COM_STMT_FETCH, HEADER
 from sqlproxy.wire.response import CURSOR
 
 if TYPE_CHECKING:
@@ -87,8 +87,6 @@ class TransactionLog:
     ) -> None:
         """Keep the completed statement if a transaction is open now."""
         state, tracker = session.state, backend.tracker
-        if tracker.error == ER_LOCK_DEADLOCK:
-            state.lose_transaction()  # the server has rolled all of it back
         if not state.transaction:
             self.clear()
             return

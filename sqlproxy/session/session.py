@@ -49,6 +49,7 @@ from sqlproxy.wire.constants import (
     COM_QUIT,
     COM_STMT_BULK_EXECUTE,
     COM_STMT_EXECUTE,
+    ER_LOCK_DEADLOCK,
     HEADER,
     MARIADB_CLIENT_CACHE_METADATA,
     MAX_PAYLOAD,
@@ -336,6 +337,8 @@ class Session(Owner):
             state.note_found(backend.server, self._mask, self._kind)
         if failed and state.transaction != "":
             self._doubtful = self._doubtful or failure.may_commit(self._mask) or failure.may_end(tracker.error)
+            if tracker.error == ER_LOCK_DEADLOCK:
+                state.lose_transaction()  # the server has rolled all of it back
         else:
             self._doubtful = False
         if self._recording:

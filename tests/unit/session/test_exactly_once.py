@@ -366,6 +366,24 @@ async def test_a_primary_that_stays_read_only_is_asked_now_and_then_until_time_i
     assert b.fleet.committed == []
 
 
+@pytest.mark.parametrize("text", ["CALL p()", "INSERT INTO t VALUES (2); INSERT INTO t VALUES (3)"])
+@pytest.mark.parametrize("lost", ["commit", "committed"])
+@virtual
+async def test_a_transaction_that_cannot_be_replayed_is_decided_by_its_token_alone(
+    bench: MakeBench, text: str, lost: str
+) -> None:
+    b = bench(exactly_once=True)
+    tokens = Tokens(b)
+    client = b.client()
+    for statement in ("BEGIN", "INSERT INTO t VALUES (1)", text):
+        await client.ask(statement)
+    tokens.lose = [lost]
+    reply = await client.ask("COMMIT")
+    assert is_ok(reply) if lost == "committed" else error_in(reply)[0] == 1213
+    assert b.fleet.committed[:1] == ([1] if lost == "committed" else [])
+    assert not client.session.state.in_transaction
+
+
 @pytest.mark.parametrize("lost", ["statement", "commit", "committed"])
 @virtual
 async def test_prepared_writes_are_covered(bench: MakeBench, lost: str) -> None:

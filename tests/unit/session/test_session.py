@@ -824,7 +824,7 @@ async def test_a_transaction_that_ended_unseen_is_never_replayed(bench: MakeBenc
 
 
 @pytest.mark.parametrize(
-    "text", ["CREATE TABLE a (a INT)", "CALL p()", "INSERT INTO t VALUES (2); SELECT 1 FOR UPDATE"]
+    "text", ["CREATE TABLE a (a INT)", "CALL p()", "INSERT INTO t VALUES (2); CREATE TABLE a (a INT)"]
 )
 @virtual
 async def test_a_failed_statement_that_may_have_committed_leaves_the_outcome_unknown(
@@ -841,6 +841,40 @@ async def test_a_failed_statement_that_may_have_committed_leaves_the_outcome_unk
     assert code == 1927
     assert "unknown" in message
     assert b.fleet.committed == []
+
+
+@virtual
+async def test_several_writes_in_one_text_do_not_end_the_transaction_they_are_lost_in(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("BEGIN")
+    await client.ask("INSERT INTO t VALUES (1)")
+    b.fleet["n1"].script = silent
+    client.send(query("INSERT INTO t VALUES (2); UPDATE t SET b = 1"))
+    await settle()
+    await lose_with(b, "n1", "n2")
+    assert is_ok(client.take())
+    assert is_ok(await client.ask("COMMIT"))
+    assert b.fleet.committed == [1, 2]
+    assert b.service.stats.transactions_replayed == 1
+
+
+@pytest.mark.parametrize("records", [True, False])
+@virtual
+async def test_what_follows_a_deadlock_is_in_no_transaction(bench: MakeBench, records: bool) -> None:
+    """An error has no flags that say so."""
+    b = bench(transaction_replay=records)
+    b.publish(causal="")
+    client = b.client()
+    await client.ask("BEGIN")
+    b.fleet["n1"].script = lambda connection, payload: err(1213, "Deadlock found when trying to get lock", "40001")
+    assert error_in(await client.ask("INSERT INTO t VALUES (1)"))[0] == 1213
+    assert not client.session.state.in_transaction
+    b.fleet["n1"].script = silent
+    client.send(query("INSERT INTO t VALUES (2)"))
+    await settle()
+    await lose_with(b, "n1", "n2")
+    assert error_in(client.take())[0] == 1927
 
 
 @virtual
