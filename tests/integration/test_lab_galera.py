@@ -74,7 +74,7 @@ def test_a_stopped_node_is_seen_as_stopped_and_continues(healthy_galera: GaleraL
     healthy_galera.stop("n3")
     started = time.monotonic()
     assert row(healthy_galera, "n3").process is ProcessState.STOPPED
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 10
     healthy_galera.cont("n3")
     assert row(healthy_galera, "n3").process is ProcessState.RUNNING
     healthy_galera.wait_synced()
