@@ -17,6 +17,7 @@ from sqlproxy.sql.bits import WRITE
 from sqlproxy.topology.model import Role
 from sqlproxy.wire import constants as c
 from tests.support.fakes import Bench, FakeClient, command, query, settle
+from tests.support.virtualtime import virtual
 
 
 @pytest.fixture
@@ -49,6 +50,7 @@ async def busy_life(bench: Bench) -> FakeClient:
     return client
 
 
+@virtual
 async def test_all_of_it_comes_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
     before, after = Bench(monkeypatch), Bench(monkeypatch)
     session = (await busy_life(before)).session
@@ -65,6 +67,7 @@ async def test_all_of_it_comes_out_again(monkeypatch: pytest.MonkeyPatch) -> Non
     }
 
 
+@virtual
 async def test_the_parcel_names_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     session = (await busy_life(Bench(monkeypatch))).session
     parcel = moving.pack(session)
@@ -88,6 +91,7 @@ async def test_the_parcel_names_what_there_is(monkeypatch: pytest.MonkeyPatch) -
         (["SELECT @a := 5"], "pinned to a server"),
     ],
 )
+@virtual
 async def test_what_ties_a_session_to_its_process(
     monkeypatch: pytest.MonkeyPatch, texts: list[str], reason: str
 ) -> None:
@@ -111,6 +115,7 @@ async def test_what_ties_a_session_to_its_process(
     ],
     ids=["running", "a client that does not read", "a server that does not", "closing", "half a command", "pinged"],
 )
+@virtual
 async def test_what_is_under_way_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[FakeClient], object]
 ) -> None:
@@ -123,6 +128,7 @@ async def test_what_is_under_way_is_waited_for(
     await settle()
 
 
+@virtual
 async def test_encrypted_connections_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Bench(monkeypatch).client()
     client.client.tls = True
@@ -130,6 +136,7 @@ async def test_encrypted_connections_stay(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("movable")
+@virtual
 async def test_a_held_session_reads_nothing_until_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Bench(monkeypatch).client()
     client.send(query("INSERT INTO t VALUES (1)"))
@@ -142,6 +149,7 @@ async def test_a_held_session_reads_nothing_until_it_goes_on(monkeypatch: pytest
     assert (client.transport.reading, backend._transport.reading) == (True, True)
 
 
+@virtual
 async def test_a_session_let_go_is_forgotten_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch)
     client = bench.client()
@@ -183,6 +191,7 @@ Change = Callable[[Parcel, Bench], Any]
     ],
     ids=["none", "service", "address", "server", "down", "twice"],
 )
+@virtual
 async def test_what_the_new_process_cannot_go_on_with_it_refuses(
     monkeypatch: pytest.MonkeyPatch, change: Change, reason: str
 ) -> None:
@@ -198,6 +207,7 @@ async def test_what_the_new_process_cannot_go_on_with_it_refuses(
     after.registry.sessions.clear()
 
 
+@virtual
 async def test_rules_that_were_told_on_its_way_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     before, after = Bench(monkeypatch), Bench(monkeypatch)
     monkeypatch.setattr(moving, "attach", AsyncMock())

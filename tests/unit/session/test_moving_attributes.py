@@ -24,6 +24,7 @@ from sqlproxy.session.session import Session
 from sqlproxy.wire.auth import Credentials
 from sqlproxy.wire.constants import SERVER_STATUS_NO_BACKSLASH_ESCAPES
 from tests.support.fakes import Bench
+from tests.support.virtualtime import virtual
 from tests.unit.session.test_moving import busy_life
 
 PACKAGE = Path(sqlproxy.__file__).parent
@@ -175,12 +176,14 @@ def test_every_attribute_is_carried_or_stays_for_a_reason(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLASSES)
+@virtual
 async def test_the_declarations_name_all_there_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     session = (await busy_life(Bench(monkeypatch))).session
     assert set(getattr(CLASSES[name][1](session), "__dict__", ())) <= declared(name)
 
 
 @pytest.mark.parametrize(("name", "attribute"), [(name, one) for name in CARRIED for one in CARRIED[name].split()])
+@virtual
 async def test_what_is_carried_comes_out_again(name: str, attribute: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before, after = Bench(monkeypatch), Bench(monkeypatch)
     session = (await busy_life(before)).session
