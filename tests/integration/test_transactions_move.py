@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pymysql
 import pytest
+from pymysql.constants import CLIENT
 
 from sqlproxy.lab.galera import GaleraLab
 from tests.support.cluster import servers_of
 from tests.support.mysqlclient import ask, connected, rows
 from tests.support.proxy import Proxy, running_proxy
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -57,6 +60,31 @@ def test_a_new_transaction_leaves_the_old_primary(proxy: Proxy, healthy_galera: 
         assert after == primary_port(proxy, healthy_galera) != before
         rows(connection, "ROLLBACK")
     assert ask(proxy.port, "SELECT id FROM moved") == [(1,)]
+    ask(proxy.port, "DROP TABLE moved")
+
+
+def test_several_writes_in_one_text_survive_the_primary(proxy: Proxy, healthy_galera: GaleraLab) -> None:
+    """They wait for a row when it dies: neither they nor what came before are committed, and all of it runs again."""
+    port, primary = primary_port(proxy, healthy_galera), proxy.primary or ""
+    ask(proxy.port, "CREATE OR REPLACE TABLE moved (id INT PRIMARY KEY, times INT)")
+    ask(proxy.port, "INSERT INTO moved VALUES (1, 0)")
+    waits = "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'UPDATE moved%'"
+    with (
+        connected(proxy.port, client_flag=CLIENT.MULTI_STATEMENTS, read_timeout=90) as connection,
+        connected(port) as other,
+        ThreadPoolExecutor() as threads,
+    ):
+        rows(connection, "BEGIN")
+        rows(connection, "INSERT INTO moved VALUES (2, 0)")
+        rows(other, "BEGIN")
+        rows(other, "UPDATE moved SET times = 9 WHERE id = 1")
+        both = threads.submit(rows, connection, "UPDATE moved SET times = times + 1; INSERT INTO moved VALUES (3, 0)")
+        wait_until(lambda: healthy_galera.node(primary).query(waits), 20, "the update waits")
+        healthy_galera.kill(primary)
+        assert both.result(60) == []
+        assert proxy.primary != primary
+        rows(connection, "COMMIT")
+    assert ask(proxy.port, "SELECT id, times FROM moved ORDER BY id") == [(1, 1), (2, 1), (3, 0)]
     ask(proxy.port, "DROP TABLE moved")
 
 
