@@ -141,7 +141,7 @@ class _Write:
         self._doubt = ""
         self._reply = b""  # to an autocommit statement, of the newest try
         self._doubted: set[bytes] = set()  # the replies of the tries that may have gone through
-        self._conflicts = 0
+        self._conflicts = self._losses = 0
 
     @property
     def in_doubt(self) -> bool:
@@ -245,7 +245,8 @@ class _Write:
     # -- an autocommit statement
 
     async def single(self) -> None:
-        """BEGIN, token, the statement, COMMIT; again as often as the server is lost."""
+        """BEGIN, token, the statement, COMMIT; again when the server is lost, which the statement itself may cause."""
+        session = self._session
         while True:
             backend = await self._acquire()
             step = "token"
@@ -258,6 +259,10 @@ class _Write:
                 await self._call(backend, b"COMMIT")
             except ServerLost as error:
                 self._note_doubt(step, error.message)
+                self._losses += 1
+                if self._losses > session.service.config.transaction_replay_attempts:
+                    await self._give_up(error)
+                    return
             except ServerError as error:
                 if error.code == ER_DUP_ENTRY and step == "token" and self._doubt:
                     await self._roll_back(backend)
@@ -277,14 +282,29 @@ class _Write:
         except NoServerAvailable as error:
             raise self._undecided(error) from None
 
+    async def _give_up(self, error: ServerLost) -> None:
+        """Too many servers were lost under the statement; unless one of them had applied it, the client reads that."""
+        session = self._session
+        if self._doubt and (server := await self._was_committed()):
+            self._answer_late(server)
+            return
+        session.take_loss()
+        session.state.lose_transaction()
+        text = f"The statement was not applied: {error.message}, as were the {self._losses - 1} before it"
+        raise ServerLost(text)
+
+    def _answer_late(self, server: str) -> None:
+        """An earlier try went through: ``server`` has what it did."""
+        self._session.note_on(server, self._mask)
+        self._session.client.write(self._committed_reply())
+        self._session.idle()
+
     async def _refuse_single(self, backend: Backend, error: ServerError, step: str) -> None:
         """The statement has failed; unless an earlier try of it went through, the client reads why."""
         session = self._session
         await self._roll_back(backend)
         if self._doubt and (server := await self._was_committed()):
-            session.note_on(server, self._mask)
-            session.client.write(self._committed_reply())
-            session.idle()
+            self._answer_late(server)
             return
         if step == "token":
             text = f"The statement was not run because its commit token could not be written: {error.message}"

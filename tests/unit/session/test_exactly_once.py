@@ -366,6 +366,26 @@ async def test_a_primary_that_stays_read_only_is_asked_now_and_then_until_time_i
     assert b.fleet.committed == []
 
 
+@pytest.mark.parametrize("last", ["statement", "commit", "committed"])
+@virtual
+async def test_a_statement_that_kills_its_servers_is_not_sent_to_all_that_come(bench: MakeBench, last: str) -> None:
+    b = bench(exactly_once=True, transaction_replay_attempts=2)
+    tokens = Tokens(b, "statement", "statement", last)
+    client = b.client()
+    reply = await client.ask("INSERT INTO t VALUES (1)")
+    assert not tokens.lose
+    if last == "committed":
+        assert is_ok(reply)
+    else:
+        code, text = error_in(reply)
+        assert code == 1927
+        assert text.startswith("The statement was not applied: ")
+        assert text.endswith(", as were the 2 before it")
+    assert b.fleet.committed == ([1] if last == "committed" else [])
+    assert not client.session.state.in_transaction
+    assert is_ok(await client.ask("INSERT INTO t VALUES (2)"))
+
+
 @pytest.mark.parametrize("text", ["CALL p()", "INSERT INTO t VALUES (2); INSERT INTO t VALUES (3)"])
 @pytest.mark.parametrize("lost", ["commit", "committed"])
 @virtual
