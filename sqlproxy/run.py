@@ -16,7 +16,7 @@ from sqlproxy.config import Settings, validate
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.lab.embedded import EmbeddedCluster
 from sqlproxy.lab.galera import GaleraLab
-from sqlproxy.loops import run_loop, warn_of_few_descriptors
+from sqlproxy.loops import keep_what_is_loaded, run_loop, warn_of_few_descriptors
 from sqlproxy.session import attach
 from sqlproxy.supervisor import Supervisor
 from sqlproxy.upgrade import PidFile, start_successor
@@ -50,6 +50,7 @@ async def _serve(settings: Settings, path: Path | None) -> int:
         pid_file.write()
         inherited.report()
         loop.add_signal_handler(signal.SIGUSR2, lambda: _spawn(_upgrade(app, settings, stop)))
+        keep_what_is_loaded()
         log.info("%s %d", READY, os.getpid())
         await stop.wait()
     finally:

@@ -21,7 +21,7 @@ from sqlproxy.config import Settings
 from sqlproxy.engine import Engine
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.logs import configure
-from sqlproxy.loops import run_loop
+from sqlproxy.loops import keep_what_is_loaded, run_loop
 from sqlproxy.routing.allow_list import Entry
 from sqlproxy.session.registry import Registry, Victim, describe
 from sqlproxy.topology.model import Address, Snapshot
@@ -117,6 +117,7 @@ class Worker:
         )
         await self.engine.start()
         self.engine.receive([socket.socket(fileno=number) for number in links])
+        keep_what_is_loaded()
         self.channel.tell("ready", self.engine.account_rows())
 
     def _prepare(self, settings: Settings, added: Mapping[str, Sequence[Address]]) -> None:
