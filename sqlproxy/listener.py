@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from sqlproxy import inherited
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.session.entry import Entry
-from sqlproxy.session.keepalive import keep_alive
+from sqlproxy.session.keepalive import keep_alive, watch_paths
 from sqlproxy.session.service import Service
 from sqlproxy.session.sockets import detect_silence
 from sqlproxy.topology.model import Address
@@ -53,9 +53,10 @@ class Listener:
         """Begin to accept."""
         for _, sock in self._sockets:
             self._start_accepting(sock)
-        task = asyncio.get_running_loop().create_task(keep_alive(self.service))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        for work in (keep_alive(self.service), watch_paths(self.service)):
+            task = asyncio.get_running_loop().create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def change(self, addresses: Sequence[Address], added: Sequence[tuple[Address, socket.socket]]) -> None:
         """Listen at these addresses from now on; ``added`` are listening sockets for those that are new."""

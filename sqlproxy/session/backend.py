@@ -15,6 +15,7 @@ from sqlproxy.session.attach import movable_socket
 from sqlproxy.session.compressed import CompressedTransport
 from sqlproxy.session.ports import Receiver, Writer
 from sqlproxy.session.prepared import BackendStatement
+from sqlproxy.session.sockets import is_unheard
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.wire import codec
 from sqlproxy.wire.attributes import NONE, with_block
@@ -372,6 +373,11 @@ class Backend(Receiver):
     def plain_socket(self) -> Any:
         """Its socket; see ``movable_socket``."""
         return movable_socket(self._transport)
+
+    @property
+    def is_unheard(self) -> bool:
+        """Something on the way has forgotten it: see ``sockets.is_unheard``."""
+        return self._transport is not None and is_unheard(self._transport.get_extra_info("socket"))
 
     def let_go(self) -> None:
         """Another process has it; this one's part of the socket is closed without a word."""

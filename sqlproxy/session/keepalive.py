@@ -1,4 +1,5 @@
-"""Pings connections to servers that a session has not used for a while, so that ``wait_timeout`` does not end them.
+"""Pings connections to servers that a session has not used for a while, so that ``wait_timeout`` does not end them;
+gives up those on which a server cannot be heard.
 
 As MaxScale's ``connection_keepalive``: https://mariadb.com/docs/maxscale (service settings). A session that only reads
 leaves its connection to the primary idle for as long as it lives.
@@ -7,14 +8,17 @@ leaves its connection to the primary idle for as long as it lives.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.session.backend import Backend
+from sqlproxy.session.sockets import LOST_AFTER
 
 if TYPE_CHECKING:
     from sqlproxy.session.service import Service
 
 _SWITCHED_OFF: Final = 10.0  # seconds until the configuration is looked at again
+_LOOK_EVERY: Final = 2.0  # seconds between two looks at statements that take long
 
 
 async def keep_alive(service: Service) -> None:
@@ -31,6 +35,18 @@ async def keep_alive(service: Service) -> None:
                 for backend in tuple(session.backends.values()):
                     if is_due(backend, now, limit):
                         backend.ping()
+
+
+async def watch_paths(service: Service) -> None:
+    """Give up connections whose server cannot be heard while a statement waits there, until cancelled."""
+    while True:
+        await asyncio.sleep(_LOOK_EVERY)
+        before = time.monotonic() - LOST_AFTER
+        for session in tuple(service.registry.sessions.values()):
+            if session.service is service and session.busy and session.active_at <= before:
+                for backend in tuple(session.backends.values()):
+                    if not backend.tracker.done and backend.is_unheard:
+                        backend.abort(f"nothing was heard of it for {LOST_AFTER:g}s")
 
 
 def is_due(backend: Backend, now: float, limit: float) -> bool:

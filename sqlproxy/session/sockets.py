@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import Final, Protocol
+import struct
+from typing import Any, Final, Protocol
 
 _READ: Final = 65536  # bytes received at once
 _IDLE, _BETWEEN, _PROBES = 5, 2, 3  # seconds of silence, between two questions of the system's, and how many of these
 LOST_AFTER: Final = _IDLE + _BETWEEN * _PROBES
+# Of struct tcp_info, linux/tcp.h: segments sent and not confirmed, and milliseconds since the newest confirmation.
+_TCP_INFO: Final = struct.Struct("24xI28xI")
 
 
 class Stage(Protocol):
@@ -140,6 +143,23 @@ def detect_lost_path(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _BETWEEN)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+
+
+def is_unheard(sock: Any) -> bool:
+    """Whether the peer's system has confirmed nothing for ``LOST_AFTER`` seconds, though it was sent something.
+
+    With bytes on their way TCP asks for no sign of life but sends them again, for a quarter of an hour. A peer that
+    only does not read confirms that it is there. False where this cannot be known.
+    """
+    if sock is None or sock.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
+        return False
+    info = b""
+    with contextlib.suppress(OSError, ValueError):  # closed
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    if len(info) < _TCP_INFO.size:
+        return False
+    unconfirmed, heard = _TCP_INFO.unpack(info)
+    return bool(unconfirmed and heard >= LOST_AFTER * 1000)
 
 
 def close_quietly(sock: socket.socket | None) -> None:

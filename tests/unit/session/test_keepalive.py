@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from sqlproxy.session.keepalive import keep_alive
+import pytest
+
+from sqlproxy.session import backend as backend_module
+from sqlproxy.session.keepalive import keep_alive, watch_paths
 from sqlproxy.wire import constants as c
-from tests.support.fakes import Bench, is_ok, settle
+from tests.support.fakes import Bench, is_ok, query, settle
 from tests.support.virtualtime import virtual
 
 MakeBench = Callable[..., Bench]
@@ -75,3 +78,27 @@ async def test_a_server_that_answers_no_ping_is_given_up(bench: MakeBench) -> No
     backend.ping()
     assert (backend.closed, backend.reason) == (True, "no answer to a ping")
     assert "n1" not in client.session.backends
+
+
+@virtual
+async def test_a_connection_that_is_not_heard_of_is_given_up_and_a_slow_one_is_not(
+    bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b = bench("n1", "n2")
+    unheard: set[str] = set()
+    monkeypatch.setattr(backend_module, "is_unheard", lambda sock: sock in unheard)
+    client = b.client()
+    await client.ask("INSERT INTO t VALUES (1)")
+    assert await client.where() == "n2"
+    backend = client.session.backends["n2"]
+    backend._transport._extra = {"socket": "the way to n2"}
+    b.fleet["n2"].script = lambda connection, payload: b"" if payload.endswith(b"SELECT 9") else None
+    task = asyncio.get_running_loop().create_task(watch_paths(b.service))
+    client.send(query("SELECT 9"))
+    monkeypatch.setattr(client.session, "active_at", client.session.active_at - 60.0)
+    await settle(60.0)
+    assert not backend.closed
+    unheard.add("the way to n2")
+    await settle(5.0)
+    assert (backend.closed, backend.reason) == (True, "nothing was heard of it for 11s")
+    await cancelled(task)
