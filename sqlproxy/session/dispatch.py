@@ -11,7 +11,7 @@ from sqlproxy.errors import ServerLost, SqlproxyError
 from sqlproxy.routing.explain import as_rows, explained
 from sqlproxy.routing.hints import Target, asks_to_explain
 from sqlproxy.routing.rules import Verdict
-from sqlproxy.session import conflicts, exactly_once, guidance, killing, ruling, statements
+from sqlproxy.session import conflicts, exactly_once, guidance, killing, ruling, statements, tokens
 from sqlproxy.session.acquire import LossTold, acquire
 from sqlproxy.session.allowing import check_command, check_statement
 from sqlproxy.session.backend import Backend
@@ -126,7 +126,7 @@ async def _query(session: Session, command: bytes) -> None:
         ruling.mirror(session, mask, payload)
         hint = session.ruling.hint or hint
     to_primary = hint is None or (bool(hint.rule) and hint.target is Target.PRIMARY)  # where a token goes anyway
-    if session.exactly_once and to_primary and exactly_once.applies(session.state, mask, payload):
+    if session.exactly_once and to_primary and tokens.applies(session.state, mask, payload):
         await exactly_once.run(
             session, mask, lambda backend: backend.call(payload, QUERY, exactly_once.NO_LIMIT, session.block)
         )

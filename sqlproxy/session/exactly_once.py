@@ -11,14 +11,10 @@ A transaction takes its token just before COMMIT; an autocommit statement is put
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import re
-import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
-from sqlproxy.config import COMMIT_TOKENS
 from sqlproxy.errors import NoServerAvailable, ServerError, ServerLost, SqlproxyError
 from sqlproxy.session import failure
 from sqlproxy.session.acquire import LossTold, acquire
@@ -26,76 +22,28 @@ from sqlproxy.session.backend import Backend
 from sqlproxy.session.conflicts import WORDS, conflict_of
 from sqlproxy.session.failure import Outcome
 from sqlproxy.session.prepared import execute_on, long_data_on, reply_kind, statement_id
-from sqlproxy.session.replay import LEADING, AlreadyCommitted
+from sqlproxy.session.replay import AlreadyCommitted
 from sqlproxy.session.statements import ready_on
-from sqlproxy.sql.bits import (
-    BEGIN,
-    BEGIN_READ_ONLY,
-    CALL,
-    COMMIT,
-    DDL,
-    EMPTY,
-    LOAD_LOCAL,
-    LOCK_TABLES,
-    MULTI,
-    ROLLBACK,
-    UNKNOWN,
-    UNLOCK_TABLES,
-    USER_LOCK,
-    WRITE,
-    XA,
-)
-from sqlproxy.wire import codec
+from sqlproxy.session.tokens import applies, claim_of, new_token, without_transaction
+from sqlproxy.sql.bits import BEGIN, BEGIN_READ_ONLY, WRITE
 from sqlproxy.wire.constants import (
     COM_QUERY,
     ER_CONNECTION_KILLED,
     ER_DUP_ENTRY,
     ER_LOCK_DEADLOCK,
     ER_SERVER_SHUTDOWN,
-    HEADER,
-    OK,
-    SERVER_STATUS_IN_TRANS,
 )
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.response import QUERY
 
 if TYPE_CHECKING:
     from sqlproxy.session.session import Session
-    from sqlproxy.session.state import SessionState
 
 Run = Callable[[Backend], Awaitable[bytes]]  # the client's statement on a backend: its collected reply
 
 NO_LIMIT: Final = 1e8  # seconds: statements and commits take as long as they take, the monitor ends hung servers
 _PAUSE: Final = 0.02  # seconds at most before a conflict is tried again
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
-_MORE_THAN_ONE: Final = (
-    _OPENS
-    | COMMIT
-    | ROLLBACK
-    | CALL
-    | DDL
-    | EMPTY
-    | LOAD_LOCAL
-    | LOCK_TABLES
-    | MULTI
-    | UNKNOWN
-    | UNLOCK_TABLES
-    | USER_LOCK
-    | XA
-)
-_DML: Final = re.compile(LEADING + rb"(?:insert|update|delete|replace)\b", re.IGNORECASE | re.DOTALL)
-_RETURNING: Final = re.compile(rb"\breturning\b", re.IGNORECASE)
-
-
-def applies(state: SessionState, mask: int, text: bytes) -> bool:
-    """Whether a statement (a payload's text from offset 1 on) ends a transaction, or is one, that gets a token."""
-    if state.pins or not mask & WRITE:
-        return False
-    if state.in_transaction:
-        return bool(mask & COMMIT) and not mask & (_MORE_THAN_ONE & ~COMMIT)
-    if not state.context.autocommit or mask & _MORE_THAN_ONE:
-        return False
-    return bool(_DML.match(text, 1)) and not _RETURNING.search(text)
 
 
 async def run(session: Session, mask: int, statement: Run) -> None:
@@ -412,23 +360,3 @@ def _has_written(session: Session) -> bool:
     """Whether the open transaction may have changed anything; what was not recorded may have."""
     steps = session.log.steps
     return not session.log.replayable or any(step.mask & WRITE and not step.mask & _OPENS for step in steps)
-
-
-def new_token() -> bytes:
-    """An id nobody else has: 6 bytes of milliseconds since the epoch, so that ids grow, and 10 of chance."""
-    return (time.time_ns() // 1_000_000).to_bytes(6) + os.urandom(10)
-
-
-def claim_of(token: bytes) -> bytes:
-    """The statement that takes an id."""
-    return f"INSERT INTO {COMMIT_TOKENS} (id) VALUES (x'{token.hex()}')".encode()
-
-
-def without_transaction(reply: bytes) -> bytes:
-    """An OK reply as it would have been outside a transaction. Anything else stays as it is."""
-    if reply[HEADER] != OK:
-        return reply
-    _, pos = codec.read_lenenc(reply, HEADER + 1, "affected rows")
-    _, pos = codec.read_lenenc(reply, pos, "insert id")
-    status = int.from_bytes(reply[pos : pos + 2], "little") & ~SERVER_STATUS_IN_TRANS
-    return reply[:pos] + status.to_bytes(2, "little") + reply[pos + 2 :]
