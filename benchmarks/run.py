@@ -145,6 +145,8 @@ def measure(plan: Plan, directory: Path, only: Sequence[str]) -> tuple[Tables, d
     if benches := wanted(sysbench_loads(directory)):
         with real_server(directory) as (ports, tls), running(directory, ports, tls) as found:
             tables += compare(benches, found, plan.bench_rounds, plan.bench_seconds)
+    if not tables:
+        raise SystemExit(f"no load's name begins with {' or '.join(only)}")
     return tables, extra
 
 

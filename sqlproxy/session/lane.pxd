@@ -13,6 +13,7 @@ cdef extern from "sys/epoll.h" nogil:
 cdef class Lane:
     cdef object __weakref__
     cdef int _epoll
+    cdef int _luck  # with looking again: rises when something was found, falls when not
     cdef epoll_event _events[256]
     cdef unsigned char *_buffer
     cdef set _sockets

@@ -44,6 +44,7 @@ cdef extern from "sys/socket.h" nogil:
 
 cdef enum:
     BATCH = 256  # events taken at once
+    LUCK = 8  # the most that is remembered of how often it helped
     PASSES = 8  # times the set is looked at again before the loop gets its turn
     BUFFER = 262144  # bytes received at once
     HIGH = 65536  # bytes waiting for the peer before the protocol is told, as asyncio has it
@@ -115,16 +116,21 @@ cdef class Lane:
         return adopted
 
     def poll(self):
-        """Serve every socket that is ready; again at once while there were several, as more may have come meanwhile."""
+        """Serve every socket that is ready; again at once while there were several, as more may have come meanwhile.
+
+        After a single one only where looking again has found something of late: it spares the loop a turn, or is in vain.
+        """
         cdef int count
         cdef int passes = 0
         while passes < PASSES:
             count = epoll_wait(self._epoll, self._events, BATCH, 0)
+            if passes:
+                self._luck = min(self._luck + 1, LUCK) if count > 0 else max(self._luck - 1, 0)
             try:
                 self._serve(count)
             finally:
                 self._send()
-            if count <= 1:
+            if count <= 0 or (count == 1 and self._luck < LUCK // 2):
                 return
             passes += 1
 
