@@ -86,7 +86,7 @@ class Ledger:
                 statement.key = shape_key(text, start, mode)
             key = statement.key
         elif text[HEADER] == COM_QUERY:
-            key = shape_key(text, start, mode)
+            key = session._key or shape_key(text, start, mode)
         else:
             return
         known = not session._mask & UNKNOWN

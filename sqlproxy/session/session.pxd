@@ -10,7 +10,8 @@ from sqlproxy.session.ledger cimport Ledger
 from sqlproxy.session.service cimport Service
 from sqlproxy.session.state cimport SessionState
 from sqlproxy.session.recording cimport TransactionLog
-from sqlproxy.sql.statement cimport classify
+from sqlproxy.sql.familiar cimport classify_shape
+from sqlproxy.sql.shape cimport shape_key
 from sqlproxy.wire.response cimport ResponseTracker
 
 cdef unsigned long long EFFECTS, FOUND_ROWS, LAST, _LEAVES, _OPENS, READ
@@ -39,6 +40,7 @@ cdef class Session(Owner):
     cdef public object uploading
     cdef public Backend _current
     cdef public bytes _command
+    cdef public unsigned long long _key
     cdef public bytes block
     cdef bint _attributed
     cdef public unsigned long long _mask

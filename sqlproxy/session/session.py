@@ -41,7 +41,8 @@ from sqlproxy.sql.bits import (
     USERVAR_WRITE,
     WRITE,
 )
-from sqlproxy.sql.classify import classify
+from sqlproxy.sql.familiar import classify_shape
+from sqlproxy.sql.shape import shape_key
 from sqlproxy.wire.attributes import NONE, block_length, cut_execute, with_block, without_block
 from sqlproxy.wire.constants import (
     CLIENT_QUERY_ATTRIBUTES,
@@ -97,6 +98,7 @@ class Session(Owner):
         self._current: Backend | None = None
         self._command = b""  # as the client sent it but for its query attributes, for running it again
         self.block = NONE  # these
+        self._key = 0  # of the shape of the command's text, 0: not made
         self._attributed = bool(login.capabilities & CLIENT_QUERY_ATTRIBUTES)
         self._keeps = bool(login.capabilities & MARIADB_CLIENT_CACHE_METADATA)  # the client does definitions
         self._mask = 0
@@ -143,6 +145,7 @@ class Session(Owner):
                 return
         self._command = command
         self.deadline = 0.0
+        self._key = 0
         self._conflicts = self._losses = 0
         self.active_at = time.monotonic()
         self.statements += 1
@@ -152,7 +155,8 @@ class Session(Owner):
         code = command[HEADER]
         if len(command) < HEADER + MAX_PAYLOAD:
             if code == COM_QUERY:
-                mask = classify(command, HEADER + 1, self.state.mode)
+                self._key = shape_key(command, HEADER + 1, self.state.mode)
+                mask = classify_shape(command, HEADER + 1, self.state.mode, self._key)
                 if not mask & self._slow or self._passes(mask, command, HEADER + 1):
                     backend = self._ready(mask)
                     if backend is not None:

@@ -89,7 +89,7 @@ STAYS: dict[str, dict[str, str]] = {
         OF_SERVICE: "service exactly_once counts _records rules allow_list tracing _always_slow _slow",
         OF_LOGIN: "user _attributed _keeps",
         AT_HAND: """
-            busy waiting deadline avoid _current _command block _mask _kind _executing _forwarded _sent _size _held
+            busy waiting deadline avoid _current _command _key block _mask _kind _executing _forwarded _sent _size _held
             _recording _conflicts _losses in_doubt _attending trace cleared ruling _verdict
         """,
         ONGOING: "uploading _loss _task",
