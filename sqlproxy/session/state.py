@@ -98,6 +98,7 @@ _PIN_REASONS: Final = {
     XA: "an XA transaction",
     HANDLER: "an open HANDLER",
 }
+_ON: Final = frozenset((b"on", b"1", b"true"))
 
 
 @lru_cache(maxsize=1024)
@@ -326,6 +327,8 @@ class SessionState:
             self.mode = self.mode & ~MODE_CHARSET | charset_mode(payload)
         if mask & (PREPARE_TEXT | DEALLOCATE_TEXT):
             self._changed_text_statement(mask, payload)
+        if _silences_reports(payload, self.mode):
+            self.pins.setdefault("reports", f"session_track_state_change switched off on {server}")
         if not is_replayable(mask, payload, self.mode):
             self.pins.setdefault("value", f"a variable set from a value that only {server} knows")
             return
@@ -355,6 +358,14 @@ def sets_reports(payload: bytes, mode: int) -> bool:
     if b"session_track_state_change" not in payload.lower():
         return False
     return any(name.lower() == "session_track_state_change" for _, name, _ in set_assignments(payload, 1, mode) or ())
+
+
+def _silences_reports(payload: bytes, mode: int) -> bool:
+    """Whether a statement's text (from offset 1 on) has the server no longer say when session state changes."""
+    if b"session_track_state_change" not in payload.lower():
+        return False
+    values = {(scope, name): value for scope, name, value in set_assignments(payload, 1, mode)}
+    return values.get(("session", "session_track_state_change"), b"on").strip(b"'\"").lower() not in _ON
 
 
 def _sets_for_itself(payload: bytes, mode: int) -> bool:

@@ -25,6 +25,7 @@ from sqlproxy.sql.words import NUMBER_OF, WORDS, by_number, lookup
 
 W_AUTOCOMMIT = NUMBER_OF["autocommit"]
 W_SQL_MODE = NUMBER_OF["sql_mode"]
+W_TRACKING = NUMBER_OF["session_track_state_change"]
 W_ON = NUMBER_OF["on"]
 W_TRUE = NUMBER_OF["true"]
 W_OFF = NUMBER_OF["off"]
@@ -164,6 +165,8 @@ class Assignments(Body):
             self.mask |= SET_CHARSET
         elif IS_TRANSACTION[word] and scope == S_NEXT:
             self.mask |= WRITE | NEXT_TRX
+        elif word == W_TRACKING:
+            self.computed = True  # on the primary, where the session stays when reports are switched off
         end = self._value(kind)
         if word == W_AUTOCOMMIT:
             self.mask |= AUTOCOMMIT_UNKNOWN if scope == S_STICKY else self.switch

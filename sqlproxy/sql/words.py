@@ -172,7 +172,7 @@ server database schema user low_priority concurrent data xml connection extended
 immediate value values set instance lock slave replica status logs log hosts mutex savepoint export with release
 analyse tree traditional sequence index engine count unlock end algorithm aggregate definer sql security invoker
 spatial unique fulltext global hard soft query diagnostics no_write_to_binlog binary consistent snapshot online
-ignore role user definer for group_replication
+ignore role user definer for group_replication session_track_state_change
 """
 
 LONGEST = 48

@@ -6,6 +6,8 @@ from sqlproxy.sql.classify import classify, describe
 
 CASES = [
     ("SET autocommit = 0", "SESSION AUTOCOMMIT_OFF LITERAL_ONLY"),
+    ("SET session_track_state_change = 1", "SESSION"),
+    ("SET SESSION session_track_schema = 0", "SESSION LITERAL_ONLY"),
     ("SET AUTOCOMMIT=1", "SESSION AUTOCOMMIT_ON LITERAL_ONLY"),
     ("SET autocommit = ON", "SESSION AUTOCOMMIT_ON LITERAL_ONLY"),
     ("SET autocommit := off;", "SESSION AUTOCOMMIT_OFF LITERAL_ONLY"),
