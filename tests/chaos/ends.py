@@ -11,36 +11,44 @@ from tests.chaos.world import World
 Run = Callable[[World], None]
 
 
-def kill_primary(world: World) -> None:
-    victim = world.primary
-    world.cluster.kill(victim)
-    world.wait_new_primary(victim)
-    world.progress()
-    world.cluster.join(victim)
+def _loses_primary(end: Callable[[World, str], None]) -> Run:
+    """The primary ends in a way of its own, another takes its place, and it joins again."""
+
+    def run(world: World) -> None:
+        victim = world.primary
+        end(world, victim)
+        world.wait_new_primary(victim)
+        world.progress()
+        world.cluster.join(victim)
+
+    return run
 
 
-def kill_replica(world: World) -> None:
-    victim = world.replicas[0]
-    world.cluster.kill(victim)
-    world.wait_role(victim, "down")
-    world.progress()
-    world.cluster.join(victim)
+def _loses_replica(end: Callable[[World, str], None]) -> Run:
+    """The same of a replica, once the proxy knows."""
+
+    def run(world: World) -> None:
+        victim = world.replicas[0]
+        end(world, victim)
+        world.wait_role(victim, "down")
+        world.progress()
+        world.cluster.join(victim)
+
+    return run
 
 
-def freeze_primary(world: World) -> None:
-    victim = world.primary
+def _freeze_then_kill(world: World, victim: str) -> None:
     world.cluster.stop(victim)
-    world.wait_new_primary(victim)
-    world.progress()
-    world.cluster.join(victim)
+    time.sleep(0.3)
+    world.cluster.kill(victim)
 
 
-def freeze_replica(world: World) -> None:
-    victim = world.replicas[0]
-    world.cluster.stop(victim)
-    world.wait_role(victim, "down")
-    world.progress()
-    world.cluster.join(victim)
+kill_primary = _loses_primary(lambda world, victim: world.cluster.kill(victim))
+freeze_primary = _loses_primary(lambda world, victim: world.cluster.stop(victim))
+freeze_then_kill = _loses_primary(_freeze_then_kill)
+shut_down_primary = _loses_primary(lambda world, victim: world.cluster.shutdown(victim))
+kill_replica = _loses_replica(lambda world, victim: world.cluster.kill(victim))
+freeze_replica = _loses_replica(lambda world, victim: world.cluster.stop(victim))
 
 
 def blink(seconds: float) -> Run:
@@ -53,24 +61,6 @@ def blink(seconds: float) -> Run:
         world.cluster.cont(victim)
 
     return run
-
-
-def freeze_then_kill(world: World) -> None:
-    victim = world.primary
-    world.cluster.stop(victim)
-    time.sleep(0.3)
-    world.cluster.kill(victim)
-    world.wait_new_primary(victim)
-    world.progress()
-    world.cluster.join(victim)
-
-
-def shut_down_primary(world: World) -> None:
-    victim = world.primary
-    world.cluster.shutdown(victim)
-    world.wait_new_primary(victim)
-    world.progress()
-    world.cluster.join(victim)
 
 
 def shut_down_replica(world: World) -> None:

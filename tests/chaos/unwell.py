@@ -42,22 +42,22 @@ def full_disk(which: str) -> Run:
     return run
 
 
-def read_only_primary(world: World) -> None:
-    victim = world.primary
-    node = world.cluster.members[victim]
-    node.query("SET GLOBAL read_only = ON")
-    world.wait_new_primary(victim)
-    world.progress()
-    node.query("SET GLOBAL read_only = OFF")
+def _set_on_primary(variable: str, during: str, after: str) -> Run:
+    """A global variable makes the primary unfit for writes until it is set back."""
+
+    def run(world: World) -> None:
+        victim = world.primary
+        node = world.cluster.members[victim]
+        node.query(f"SET GLOBAL {variable} = {during}")
+        world.wait_new_primary(victim)
+        world.progress()
+        node.query(f"SET GLOBAL {variable} = {after}")
+
+    return run
 
 
-def rejecting_primary(world: World) -> None:
-    victim = world.primary
-    node = world.cluster.members[victim]
-    node.query("SET GLOBAL wsrep_reject_queries = 'ALL'")
-    world.wait_new_primary(victim)
-    world.progress()
-    node.query("SET GLOBAL wsrep_reject_queries = 'NONE'")
+read_only_primary = _set_on_primary("read_only", "ON", "OFF")
+rejecting_primary = _set_on_primary("wsrep_reject_queries", "'ALL'", "'NONE'")
 
 
 def connections_killed(world: World) -> None:
