@@ -96,19 +96,19 @@ class WorkerProcess:
         """Have it accept no more, hand over sessions by ``link``, and end with its last one, at most so long."""
         self._stopping = True
         with link:
-            self.channel.tell(*(("retire", seconds) if self._sent(link) else ("stop",)))
+            self.channel.tell(*(("retire", seconds) if self._sent([link]) else ("stop",)))
         self._close_sockets()
         if self._process is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._process.wait()
 
-    def _sent(self, sock: socket.socket) -> bool:
-        """Give the worker a socket; False when it has not started, or just died."""
+    def _sent(self, sockets: Sequence[socket.socket]) -> bool:
+        """Give the worker sockets; False when it has not started, or just died."""
         if self._descriptors is None or not self.ready.is_set():
             return False
         try:
-            socket.send_fds(self._descriptors, [b"+"], [sock.fileno()])
+            socket.send_fds(self._descriptors, [b"+"], [sock.fileno() for sock in sockets])
         except OSError:
             return False
         return True
@@ -164,9 +164,9 @@ class WorkerProcess:
 
     async def prepare(self, settings: Settings, added: Sockets) -> None:
         """Have the worker get ready for other settings, and for listening on sockets added. Raises SqlproxyError."""
-        numbers = [sock.fileno() for listening in added.values() for _, sock in listening]
-        if numbers and self._descriptors is not None:
-            socket.send_fds(self._descriptors, [b"+"], numbers)
+        sockets = [sock for listening in added.values() for _, sock in listening]
+        if sockets and not self._sent(sockets):
+            raise SqlproxyError(f"worker {self.index} has just ended and is being started again: reload once more")
         addresses = {name: [address for address, _ in listening] for name, listening in added.items()}
         await self.channel.ask("prepare", settings, addresses)
 

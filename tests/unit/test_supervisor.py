@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from sqlproxy.errors import SqlproxyError
 from sqlproxy.supervisor import WorkerProcess
+from sqlproxy.topology.model import Address
 
 
 class Told:
@@ -40,3 +42,17 @@ async def test_a_worker_hands_its_sessions_over_if_it_can_be_told_where(state: s
         await worker.retire(5.0, link)
         assert channel.said == [told]
         assert link.fileno() == -1
+
+
+async def test_settings_are_refused_when_a_worker_just_died() -> None:
+    nobody: Any = None
+    settings: Any = None
+    worker = WorkerProcess(nobody, 1, 0, {}, [])
+    here, there = socket.socketpair()
+    opened, _ = socket.socketpair()
+    with here, there, opened, _:
+        worker._descriptors = here
+        worker.ready.set()
+        there.close()
+        with pytest.raises(SqlproxyError, match="worker 1 has just ended"):
+            await worker.prepare(settings, {"app": [(Address("127.0.0.1", 1), opened)]})
