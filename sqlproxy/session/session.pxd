@@ -5,7 +5,8 @@ cdef class Session  # defined below
 
 from sqlproxy.session.backend cimport Backend, Owner
 from sqlproxy.session.client cimport Client
-from sqlproxy.session.prepared cimport BackendStatement, PreparedStatement, execute_on, reply_kind, statement_id
+from sqlproxy.session.prepared cimport BackendStatement, PreparedStatement, execute_on, names_statement
+from sqlproxy.session.prepared cimport reply_kind, statement_id
 from sqlproxy.session.ledger cimport Ledger
 from sqlproxy.session.service cimport Service
 from sqlproxy.session.state cimport SessionState
@@ -81,7 +82,7 @@ cdef class Session(Owner):
     cpdef command(self, bytes command)
     @cython.locals(code=cython.int, length=Py_ssize_t)
     cdef bytes _plain(self, bytes command)
-    @cython.locals(backend=Backend, statement=PreparedStatement, target=BackendStatement)
+    @cython.locals(backend=Backend, statement=PreparedStatement, target=BackendStatement, kind=cython.int)
     cdef bint _execute_fast(self, bytes command) except -1
     @cython.locals(state=SessionState, backend=Backend, service=Service, server=str)
     cdef Backend _ready(self, unsigned long long mask)

@@ -191,6 +191,9 @@ class Session(Owner):
         return command
 
     def _execute_fast(self, command: bytes) -> bool:
+        """Whether the command is on its way; what is malformed is answered by the slow path."""
+        if not names_statement(command):
+            return False
         statement = self.state.statements.get(statement_id(command))
         if statement is None or statement.long_data_size:
             return False
@@ -202,8 +205,13 @@ class Session(Owner):
         target = backend.statements.get(statement.number)
         if target is None or target.version != statement.version:
             return False
+        kind = reply_kind(command)
+        try:
+            command = execute_on(statement, target, command, self.block)
+        except ProtocolError:
+            return False
         self._executing = statement
-        self._send(backend, execute_on(statement, target, command, self.block), reply_kind(command), statement.mask)
+        self._send(backend, command, kind, statement.mask)
         return True
 
     def _ready(self, mask: int) -> Backend | None:

@@ -68,6 +68,26 @@ def test_a_prepared_statement_is_described_as_the_server_does(
     assert answers[0] == answers[1]
 
 
+@pytest.mark.parametrize(
+    ("code", "size"),
+    [(code, size) for code in (c.COM_STMT_EXECUTE, c.COM_STMT_BULK_EXECUTE) for size in range(14)]
+    + [(code, size) for code in (c.COM_STMT_RESET, c.COM_STMT_FETCH) for size in range(4, 14)],
+)
+def test_a_command_cut_short_leaves_the_session_in_order(
+    mariadb: SingleServer, proxy: Proxy, code: int, size: int
+) -> None:
+    """An error wherever the server has one; which one is told by the proxy where it can say more."""
+    failed = []
+    for port in (mariadb.port, proxy.port):
+        with logged_in(port) as client:
+            statement, _ = client.prepare("SELECT ?")
+            client.execute(statement, b"\0\1" + LONG + number(5))
+            whole = bytes((code,)) + number(statement) + b"\0\1\0\0\0\0\1" + LONG
+            failed.append(client.command(whole[: 1 + size])[0] == c.ERR)
+            assert client.value("SELECT 1") == b"1"
+    assert failed[0] == failed[1]
+
+
 @pytest.mark.parametrize("sql", ["SELECT 1 FROM", "SELECT * FROM missing", "", "SELECT 1; SELECT 2", "LOCK TABLES x"])
 def test_what_cannot_be_prepared_is_refused_in_the_servers_words(mariadb: SingleServer, proxy: Proxy, sql: str) -> None:
     payload = bytes((c.COM_STMT_PREPARE,)) + sql.encode()

@@ -62,6 +62,19 @@ async def test_a_statement_is_prepared_again_on_the_next_server(bench: MakeBench
 
 
 @virtual
+@pytest.mark.parametrize("size", [0, 3, 4, 9, 10])
+async def test_an_execution_cut_short_is_answered_and_the_session_goes_on(bench: MakeBench, size: int) -> None:
+    client = bench("n1").client()
+    read = await prepare(client, "SELECT ? FROM t")
+    whole = number(read) + b"\0\1\0\0\0\0\1\x03\0\5\0\0\0"
+    await client.run(command(c.COM_STMT_EXECUTE, whole))
+    code, text = error_in(await client.run(command(c.COM_STMT_EXECUTE, whole[:size])))
+    assert code == 1835
+    assert "malformed packet" in text
+    assert packets(await client.run(command(c.COM_STMT_EXECUTE, whole)))[2][1:] == b"n1"
+
+
+@virtual
 async def test_it_is_prepared_again_in_the_database_it_was_prepared_in(bench: MakeBench) -> None:
     b = bench("n1", "n2")
     client = b.client(database=b"shop")
