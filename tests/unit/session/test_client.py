@@ -94,7 +94,6 @@ async def test_a_client_that_does_not_read_gets_no_answers_of_ours_either(bench:
         (b"\x01\x00\x00\x05\x0e", 1156),
         (b"\x00\x00\x00\x00", 1835),
         (codec.packet(0, b"\x03" + bytes(2048)), 1153),
-        (command(c.COM_STMT_EXECUTE, b"\x01"), 1835),
     ],
 )
 @virtual
