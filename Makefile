@@ -10,7 +10,7 @@ ALONE := $(wildcard tests/unit tests/fuzz tests/simulation)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run install dev ext check unit integration test test-deps lab bench soak profile conformance conformance-deps chaos wheel docs clean
+.PHONY: help run install dev ext check unit integration test test-deps lab bench soak profile micro conformance conformance-deps chaos wheel docs clean
 
 help:
 	@echo "make run          install into $(VENV) and start the proxy on three simulated Galera nodes, with its dashboard"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-deps    install the servers and tools that tests need (root, Debian or Ubuntu)"
 	@echo "make bench        compare with HAProxy and with no proxy; BENCH=--quick for less than 12 minutes"
 	@echo "make soak         an hour of all that sessions do; memory must not grow; SOAK='--minutes 10' for less"
+	@echo "make micro        nanoseconds of single steps, compiled and pure; MICRO='--json FILE', '--against FILE' between commits"
 	@echo "make profile      a flame graph of point selects; PROFILE='--load connect' for another load"
 	@echo "make conformance  other people's test suites, on one server and on Galera; CONFORMANCE=--quick for less"
 	@echo "make chaos        sixty faults on a real cluster under load, about 25 minutes; CHAOS=--exactly-once with commit tokens, CHAOS=\"--against haproxy\" to compare, CHAOS=\"--minutes 10 --json report.json\" for some of every kind"
@@ -100,6 +101,9 @@ docs: dev
 
 soak: test-deps ext
 	$(BIN)/python -m benchmarks.soak $(SOAK)
+
+micro: ext
+	$(BIN)/python -m benchmarks.micro $(MICRO)
 
 profile: ext
 	$(BIN)/python -m benchmarks.profile $(PROFILE)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.loads import Load
+from benchmarks.micro.cases import STATEMENT
 from benchmarks.report import Figure, Row
 
 OURS = "sqlproxy"
@@ -17,6 +18,7 @@ _SAME = 1.05  # what counts as unchanged
 _BIG = ("result-1MB", "result-100MB")
 _COSTS = {"text-64": 0.95, "text-8": 1.0}  # CPU against HAProxy's
 _TAIL = 1.25  # p99 against HAProxy's
+_STATEMENTS = {"60 B SELECT": 0.5, "2 KB SELECT": 3.0, "2 KB INSERT": 3.0}  # µs of classification and digest
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,9 @@ def _rest(found: Found, extras: Mapping[str, Any]) -> Iterator[Bar]:
         yield Bar(
             "idle session with one server connection", figures["bytes_per_session"] / 1024, SESSION_KIB, True, "KiB"
         )
+    for text, limit in _STATEMENTS.items():
+        if nanoseconds := extras.get("statements", {}).get(f"{STATEMENT}, {text}"):
+            yield Bar(f"{STATEMENT}, {text}", nanoseconds / 1000, limit, True, "µs")
     table = found.get("text-64", {})
     one, two = table.get(OURS), table.get(WORKERS)
     if one and two and one.ratio and two.ratio:

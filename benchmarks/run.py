@@ -28,6 +28,8 @@ from typing import Any
 
 from benchmarks import bars, extras, loads, plot, report, targets
 from benchmarks.loads import SOURCES, Load, Sample, Sysbench
+from benchmarks.micro import timing
+from benchmarks.micro.cases import STATEMENT
 from benchmarks.targets import Target
 from sqlproxy.lab.install import remove_directory
 from sqlproxy.lab.single import SingleServer
@@ -142,6 +144,7 @@ def measure(plan: Plan, directory: Path, only: Sequence[str]) -> tuple[Tables, d
             extra = {"system_calls": {} if only else count_calls(directory, found)}
         extra["memory"] = {} if only else idle_memory(directory, ports)
         extra["crowd"] = {} if only else crowd(directory, ports)
+        extra["statements"] = {} if only else timing.measure(STATEMENT)
     if benches := wanted(sysbench_loads(directory)):
         with real_server(directory) as (ports, tls), running(directory, ports, tls) as found:
             tables += compare(benches, found, plan.bench_rounds, plan.bench_seconds)

@@ -38,6 +38,10 @@ def tables(cost: float = 0.009) -> list[tuple[Load, list[report.Row]]]:
 EXTRAS: dict[str, Any] = {
     "memory": {"sqlproxy": {"bytes_per_session": 20 * 1024.0, "base_bytes": 30 * 2.0**20}},
     "crowd": {"sessions": 9850, "bytes": {"haproxy": 90 * 2.0**20}},
+    "statements": {
+        "classification and digest of a known shape, 60 B SELECT": 160.0,
+        "classification and digest of a known shape, 2 KB SELECT": 3500.0,
+    },
     "system_calls": {"haproxy": {"all": 4.5, "recvfrom": 2.25}, "sqlproxy": None},
 }
 ABOUT = {
@@ -97,6 +101,8 @@ def test_the_limits_are_kept_or_not() -> None:
         "results of 1MB: CPU per GB, HAProxy = 1": True,
         "connect, query, quit": False,
         "idle session with one server connection": False,
+        "classification and digest of a known shape, 60 B SELECT": True,
+        "classification and digest of a known shape, 2 KB SELECT": False,
         "point select, text, 64 connections: CPU per query with two workers, one process = 1": False,
     }
     assert found["idle session with one server connection"].value == 20
