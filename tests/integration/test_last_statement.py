@@ -11,9 +11,9 @@ from pymysql.connections import Connection
 
 from sqlproxy.lab.single import SingleServer
 from tests.support.mysqlclient import ask, connected
-from tests.support.proxy import Proxy, running_proxy
+from tests.support.proxy import Proxy
+from tests.support.twice import served_twice
 
-STATIC = '[monitor]\ntopology = "static"\nuser = "monitor"\npassword = "monitor"\ninterval = "200ms"'
 READ = "SELECT COUNT(*) FROM asked"
 INSERT = "INSERT INTO asked (v) VALUES ('a'), ('b')"
 BAD_READ = "SELECT CAST('x' AS INT), 1 / 0"
@@ -107,7 +107,7 @@ PIECES = [
 def proxy(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """One server under two names: reads go to one connection of a session, writes to the other."""
     directory = tmp_path_factory.mktemp("asked")
-    with running_proxy(directory, {"n1": mariadb.port, "n2": mariadb.port}, extra=STATIC) as proxy:
+    with served_twice(directory, mariadb.port) as proxy:
         yield proxy
 
 

@@ -13,12 +13,11 @@ import pytest
 from sqlproxy.errors import ServerError
 from tests.support.mysql_server import MySQLServer
 from tests.support.mysqlclient import ask, connected, rows
-from tests.support.proxy import Proxy, running_proxy
+from tests.support.proxy import STATIC, Proxy, running_proxy
 from tests.support.quiet import assert_no_internal_error
 from tests.support.rawclient import BASE, DEPRECATE_EOF, TRACKING, logged_in, on_both, raw, refusal
 from tests.support.waiting import wait_until
 
-STATIC = '[monitor]\ntopology = "static"\nuser = "monitor"\npassword = "monitor"\ninterval = "200ms"'
 FULL_TLS = [">32", "<01", ">9", "<00"]  # more data: full authentication, the password, OK
 FULL_RSA = [">32", "<01", ">1", "<01", ">256", "<00"]  # a request for the key, the key, the encrypted password
 FAST = [">32", "<01", "<00"]

@@ -14,11 +14,10 @@ from sqlproxy.wire import codec
 from sqlproxy.wire import constants as c
 from tests.support.mysql_server import MySQLServer
 from tests.support.mysqlclient import ask
-from tests.support.proxy import Proxy, running_proxy
-from tests.support.quiet import assert_no_internal_error
+from tests.support.proxy import Proxy
 from tests.support.rawclient import BASE, CURSOR_READ_ONLY, DEPRECATE_EOF, TRACKING, RawClient, as_ok
+from tests.support.twice import served_twice
 
-STATIC = '[monitor]\ntopology = "static"\nuser = "monitor"\npassword = "monitor"\ninterval = "200ms"'
 WAYS = pytest.mark.parametrize("way", [BASE, DEPRECATE_EOF, TRACKING], ids=["eof", "deprecate eof", "track"])
 NONE = b"\0\0"  # no parameter
 Reply = list[tuple[int, bytes]]
@@ -52,10 +51,8 @@ Dialogue = Callable[[Numbered, Callable[[str], object]], None]
 def proxy(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """One server under two names: reads go to the one, writes and transactions to the other."""
     directory = tmp_path_factory.mktemp("metadata")
-    with running_proxy(directory, {"n1": mariadb.port, "n2": mariadb.port}, extra=STATIC) as proxy:
-        proxy.wait_roles(n1="primary", n2="replica")
+    with served_twice(directory, mariadb.port) as proxy:
         yield proxy
-        assert_no_internal_error(proxy)
 
 
 def grown_up(client: RawClient) -> None:
@@ -223,10 +220,8 @@ def test_large_results_without_definitions_keep_their_rows(mariadb: SingleServer
 @pytest.fixture(scope="module")
 def mysql_proxy(mysql97: MySQLServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     directory = tmp_path_factory.mktemp("optional")
-    with running_proxy(directory, {"n1": mysql97.port, "n2": mysql97.port}, extra=STATIC) as proxy:
-        proxy.wait_roles(n1="primary", n2="replica")
+    with served_twice(directory, mysql97.port) as proxy:
         yield proxy
-        assert_no_internal_error(proxy)
 
 
 @WAYS

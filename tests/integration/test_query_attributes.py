@@ -16,10 +16,9 @@ from sqlproxy.lab.single import SingleServer
 from sqlproxy.wire.constants import CLIENT_QUERY_ATTRIBUTES, COM_QUERY, COM_STMT_EXECUTE, COM_STMT_SEND_LONG_DATA
 from tests.support.mysql_server import MySQLServer
 from tests.support.proxy import Proxy, running_proxy
-from tests.support.quiet import assert_no_internal_error
 from tests.support.rawclient import DEPRECATE_EOF, RawClient, said
+from tests.support.twice import served_twice
 
-STATIC = '[monitor]\ntopology = "static"\nuser = "monitor"\npassword = "monitor"\ninterval = "200ms"'
 TRACE = "SELECT mysql_query_attribute_string('trace')"
 CAPABILITIES = DEPRECATE_EOF | CLIENT_QUERY_ATTRIBUTES
 
@@ -37,10 +36,8 @@ def server(mysql97: MySQLServer) -> Iterator[MySQLServer]:
 def proxy(server: MySQLServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """The same server under two names: the first is the primary, the second takes the reads."""
     directory = tmp_path_factory.mktemp("attributes")
-    with running_proxy(directory, {"n1": server.port, "n2": server.port}, extra=STATIC) as proxy:
-        proxy.wait_roles(n1="primary", n2="replica")
+    with served_twice(directory, server.port) as proxy:
         yield proxy
-        assert_no_internal_error(proxy)
 
 
 def connect(port: int) -> Any:

@@ -12,9 +12,7 @@ import pytest
 from sqlproxy.lab.single import SingleServer
 from tests.support.mysql_server import MySQLServer
 from tests.support.mysqlclient import rows
-from tests.support.proxy import Proxy, running_proxy
-
-STATIC = '[monitor]\ntopology = "static"\nuser = "monitor"\npassword = "monitor"\ninterval = "200ms"'
+from tests.support.proxy import STATIC, Proxy, running_proxy
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,10 @@ import pytest
 from sqlproxy.lab.single import SingleServer
 from sqlproxy.wire import constants as c
 from tests.support.mysqlclient import ask, connected, rows
-from tests.support.proxy import Proxy, running_proxy
+from tests.support.proxy import STATIC, Proxy, running_proxy
 from tests.support.quiet import assert_no_internal_error
 from tests.support.rawclient import as_ok, logged_in, raw, said
 
-STATIC = '[monitor]\ntopology = "static"\nuser = "monitor"\npassword = "monitor"\ninterval = "200ms"'
 ATTRIBUTES = (
     "SELECT attr_name, attr_value FROM performance_schema.session_connect_attrs"
     " WHERE processlist_id = CONNECTION_ID() ORDER BY ordinal_position"

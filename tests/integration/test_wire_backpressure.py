@@ -12,14 +12,13 @@ import pytest
 from sqlproxy.lab.single import SingleServer
 from sqlproxy.wire import constants as c
 from tests.support.mysqlclient import ask, connected, rows
-from tests.support.proxy import Proxy, running_proxy
-from tests.support.quiet import assert_no_internal_error
+from tests.support.proxy import Proxy
 from tests.support.rawclient import DEPRECATE_EOF, LOCAL_FILES, as_ok, logged_in, values
+from tests.support.twice import served_twice
 from tests.support.waiting import wait_until
 
 MIB = 1 << 20
 ALLOWED = 20 * MIB
-STATIC = '[monitor]\ntopology = "static"\nuser = "monitor"\npassword = "monitor"\ninterval = "200ms"'
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +26,9 @@ def proxy(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> It
     ask(mariadb.port, "CREATE OR REPLACE TABLE one (id INT PRIMARY KEY)")
     ask(mariadb.port, "INSERT INTO one VALUES (1)")
     directory = tmp_path_factory.mktemp("backpressure")
-    with running_proxy(directory, {"n1": mariadb.port, "n2": mariadb.port}, extra=STATIC) as proxy:
+    with served_twice(directory, mariadb.port) as proxy:
         ask(proxy.port, "SELECT REPEAT('x', 1000000) FROM seq_1_to_20")  # what is allocated once is not counted
         yield proxy
-        assert_no_internal_error(proxy)
 
 
 def memory(proxy: Proxy) -> int:

@@ -10,12 +10,11 @@ from sqlproxy.lab.single import SingleServer
 from sqlproxy.wire import codec
 from sqlproxy.wire import constants as c
 from tests.support.mysqlclient import ask
-from tests.support.proxy import Proxy, running_proxy
-from tests.support.quiet import assert_no_internal_error
+from tests.support.proxy import Proxy
 from tests.support.rawclient import BASE, CURSOR_READ_ONLY, DEPRECATE_EOF, TRACKING, RawClient, as_ok, logged_in, said
+from tests.support.twice import served_twice
 
 WAYS = pytest.mark.parametrize("capabilities", [BASE, DEPRECATE_EOF, TRACKING], ids=["eof", "deprecate eof", "track"])
-STATIC = '[monitor]\ntopology = "static"\nuser = "monitor"\npassword = "monitor"\ninterval = "200ms"'
 LONG, STRING = b"\x03\0", b"\xfd\0"
 
 
@@ -25,9 +24,8 @@ def proxy(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> It
     ask(mariadb.port, "CREATE OR REPLACE TABLE prepared (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(20))")
     ask(mariadb.port, "CREATE OR REPLACE PROCEDURE outs(IN a INT, OUT b INT) BEGIN SELECT a; SET b = a + 1; END")
     directory = tmp_path_factory.mktemp("prepared")
-    with running_proxy(directory, {"n1": mariadb.port, "n2": mariadb.port}, extra=STATIC) as proxy:
+    with served_twice(directory, mariadb.port) as proxy:
         yield proxy
-        assert_no_internal_error(proxy)
 
 
 @pytest.fixture

@@ -11,11 +11,10 @@ from sqlproxy.lab.single import SingleServer
 from sqlproxy.wire.constants import CLIENT_FOUND_ROWS, CLIENT_IGNORE_SPACE, CLIENT_INTERACTIVE
 from tests.support.mysql_server import MySQLServer
 from tests.support.mysqlclient import ask
-from tests.support.proxy import Proxy, running_proxy
-from tests.support.quiet import assert_no_internal_error
+from tests.support.proxy import Proxy
 from tests.support.rawclient import BASE, RawClient, raw
+from tests.support.twice import served_twice
 
-STATIC = '[monitor]\ntopology = "static"\nuser = "monitor"\npassword = "monitor"\ninterval = "200ms"'
 # A character of each set whose last byte is a backslash, and one whose last byte is a backquote, where there is one.
 TRICKY = {
     "sjis": (b"\x83\x5c", b"\x83\x60"),
@@ -30,10 +29,8 @@ ON_MARIADB = [name for name in TRICKY if name != "gb18030"]
 @pytest.fixture(scope="module")
 def proxy(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """One server under two names: writes go to one connection of a session, reads to the other."""
-    servers = {"n1": mariadb.port, "n2": mariadb.port}
-    with running_proxy(tmp_path_factory.mktemp("reading"), servers, extra=STATIC) as proxy:
+    with served_twice(tmp_path_factory.mktemp("reading"), mariadb.port) as proxy:
         yield proxy
-        assert_no_internal_error(proxy)
 
 
 def answers(port: int, statements: list[bytes], *, collation: int = 45, more: int = 0) -> list[list[bytes]]:
@@ -85,8 +82,7 @@ def test_a_byte_that_looks_like_a_quote_is_none(
 
 
 def test_gb18030_as_well(mysql97: MySQLServer, tmp_path_factory: pytest.TempPathFactory) -> None:
-    servers = {"n1": mysql97.port, "n2": mysql97.port}
-    with running_proxy(tmp_path_factory.mktemp("gb18030"), servers, extra=STATIC) as proxy:
+    with served_twice(tmp_path_factory.mktemp("gb18030"), mysql97.port) as proxy:
         found = []
         for port in (mysql97.port, proxy.port):
             with raw(port) as client:

@@ -18,6 +18,9 @@ from typing import Any
 from sqlproxy.run import READY
 from tests.support.waiting import wait_until
 
+# Further configuration for servers whose roles are what their order says.
+STATIC = '[monitor]\ntopology = "static"\nuser = "monitor"\npassword = "monitor"\ninterval = "200ms"'
+
 _GIVEN: set[int] = set()  # ports
 
 
