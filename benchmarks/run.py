@@ -45,7 +45,10 @@ _FILES = 300  # that a proxy has open besides its sessions
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of it: ``seconds`` for each run of our own load, ``bench_seconds`` of sysbench."""
+    """How much of it: ``seconds`` for each run of our own load, ``bench_seconds`` of sysbench.
+
+    Many short rounds rather than few long ones: a shared machine is slower or faster for seconds at a time.
+    """
 
     rounds: int
     seconds: float
@@ -53,8 +56,8 @@ class Plan:
     bench_seconds: float
 
 
-FULL = Plan(7, 1.0, 4, 3)
-QUICK = Plan(3, 0.4, 2, 2)
+FULL = Plan(21, 0.35, 4, 3)
+QUICK = Plan(5, 0.25, 2, 2)
 
 
 def main() -> None:
