@@ -17,7 +17,8 @@ from sqlproxy.wire.response cimport ResponseTracker
 
 cdef unsigned long long EFFECTS, FOUND_ROWS, LAST, _LEAVES, _OPENS, READ
 cdef unsigned long long UNKNOWN, WRITE
-cdef int COM_QUERY, COM_QUIT, COM_STMT_EXECUTE, SERVER_STATUS_AUTOCOMMIT, SERVER_STATUS_CURSOR_EXISTS
+cdef int COM_QUERY, COM_QUIT, COM_STMT_BULK_EXECUTE, COM_STMT_EXECUTE
+cdef int SERVER_STATUS_AUTOCOMMIT, SERVER_STATUS_CURSOR_EXISTS
 cdef Py_ssize_t HEADER, MAX_PAYLOAD, _NO_BLOCK
 cdef long long _SETTLING
 cdef int QUERY
@@ -100,6 +101,8 @@ cdef class Session(Owner):
     cdef _finish(self, Backend backend)
     @cython.locals(state=SessionState)
     cdef bint _speaks_for_session(self, Backend backend) except -1
+    @cython.locals(command=bytes)
+    cdef PreparedStatement _prepared_at_hand(self)
     cpdef idle(self)
     cdef _idle_since(self, double now)
     cpdef stop_waiting(self)

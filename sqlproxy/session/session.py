@@ -192,9 +192,7 @@ class Session(Owner):
 
     def _execute_fast(self, command: bytes) -> bool:
         """Whether the command is on its way; what is malformed is answered by the slow path."""
-        if not names_statement(command):
-            return False
-        statement = self.state.statements.get(statement_id(command))
+        statement = self._prepared_at_hand()
         if statement is None or statement.long_data_size:
             return False
         if statement.mask & self._slow and not self._passes(statement.mask, statement.payload, 1):

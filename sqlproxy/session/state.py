@@ -98,6 +98,7 @@ _PIN_REASONS: Final = {
     XA: "an XA transaction",
     HANDLER: "an open HANDLER",
 }
+_REPORTS: Final = "session_track_state_change"
 _ON: Final = frozenset((b"on", b"1", b"true"))
 
 
@@ -355,17 +356,19 @@ class SessionState:
 
 def sets_reports(payload: bytes, mode: int) -> bool:
     """Whether a statement's text (from offset 1 on) sets session_track_state_change."""
-    if b"session_track_state_change" not in payload.lower():
-        return False
-    return any(name.lower() == "session_track_state_change" for _, name, _ in set_assignments(payload, 1, mode) or ())
+    return bool(_reports_set(payload, mode))
 
 
 def _silences_reports(payload: bytes, mode: int) -> bool:
     """Whether a statement's text (from offset 1 on) has the server no longer say when session state changes."""
-    if b"session_track_state_change" not in payload.lower():
-        return False
-    values = {(scope, name): value for scope, name, value in set_assignments(payload, 1, mode)}
-    return values.get(("session", "session_track_state_change"), b"on").strip(b"'\"").lower() not in _ON
+    return _reports_set(payload, mode).get("session", b"on").strip(b"'\"").lower() not in _ON
+
+
+def _reports_set(payload: bytes, mode: int) -> dict[str, bytes]:
+    """What a text assigns to session_track_state_change, by scope; the newest value of each."""
+    if _REPORTS.encode() not in payload.lower():
+        return {}
+    return {scope: value for scope, name, value in set_assignments(payload, 1, mode) if name == _REPORTS}
 
 
 def _sets_for_itself(payload: bytes, mode: int) -> bool:

@@ -17,7 +17,7 @@ cdef unsigned char ORDINARY[256]
 cpdef unsigned long long shape_key(bytes data, Py_ssize_t start, int mode) except? 0
 @cython.locals(product=u128)
 cdef unsigned long long _mix(unsigned long long h, unsigned long long w) noexcept
-@cython.locals(s=cython.p_uchar, q=Py_ssize_t, r=Py_ssize_t, fraction=cython.bint)
+@cython.locals(s=cython.p_uchar, q=Py_ssize_t, r=Py_ssize_t, stop=Py_ssize_t, fraction=cython.bint)
 cdef Py_ssize_t _number(bytes data, Py_ssize_t p, Py_ssize_t end) noexcept
 @cython.locals(s=cython.p_uchar)
 cdef Py_ssize_t _digits(bytes data, Py_ssize_t p, Py_ssize_t end) noexcept

@@ -134,8 +134,9 @@ def _number(data: bytes, p: int, end: int) -> int:
         q = _digits(data, q + 1, end)
     if q < end and s[q] | 0x20 == 0x65:
         r = q + 2 if q + 1 < end and (s[q + 1] == 0x2B or s[q + 1] == 0x2D) else q + 1
-        if _digits(data, r, end) > r:
-            q = _digits(data, r, end)
+        stop = _digits(data, r, end)
+        if stop > r:
+            q = stop
     return q if _ends(data, q, end) else -q
 
 

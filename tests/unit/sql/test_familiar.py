@@ -96,8 +96,10 @@ def differs(texts: list[bytes], mode: int) -> tuple[bytes, bytes] | None:
         key = shape_key(text, 0, mode)
         if key & EXACT:
             mask = classify(text, 0, mode)
-            other = seen.setdefault(key, (text, VALUES if mask & VALUES else mask))
-            if other[1] != (VALUES if mask & VALUES else mask):
+            if mask & VALUES:
+                mask = VALUES
+            other = seen.setdefault(key, (text, mask))
+            if other[1] != mask:
                 return text, other[0]
     return None
 
