@@ -49,7 +49,10 @@ _SERVICE_COUNTERS = {
         "sqlproxy_service_unlisted_passed",
         "Statements that are not on the allow list and were run, as its mode is detect.",
     ),
-    "reads_retried": ("sqlproxy_service_reads_retried", "Reads run again on another server."),
+    "reads_retried": (
+        "sqlproxy_service_reads_retried",
+        "Reads, and statements that no server had run, run again on another server.",
+    ),
     "primary_waits": ("sqlproxy_service_primary_waits", "Statements that had to wait for a primary."),
     "outcomes_decided": ("sqlproxy_service_outcomes_decided", "Commits without a reply that a commit token decided."),
     "outcomes_unknown": ("sqlproxy_service_outcomes_unknown", "Writes whose outcome the client was told is unknown."),

@@ -27,6 +27,7 @@ cdef class Backend(Receiver):
     cdef public tuple idle
     cdef public dict statements
     cdef public bint closed
+    cdef public bint unread
     cdef public str reason
     cdef public bint filters
     cdef public bint only_state_change

@@ -15,7 +15,7 @@ from sqlproxy.session.attach import movable_socket
 from sqlproxy.session.compressed import CompressedTransport
 from sqlproxy.session.ports import Receiver, Writer
 from sqlproxy.session.prepared import BackendStatement
-from sqlproxy.session.sockets import is_unheard
+from sqlproxy.session.sockets import has_unconfirmed, is_unheard
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.wire import codec
 from sqlproxy.wire.attributes import NONE, with_block
@@ -88,6 +88,7 @@ class Backend(Receiver):
         self.idle = (0, 0.0)  # replies awaited so far, and since when (loop time) there was no further one
         self.statements: dict[int, BackendStatement] = {}
         self.closed = False
+        self.unread = False  # it broke before its server had read the newest command whole
         self.reason = ""  # why it was given up
         self.filters = False  # reports of changed session state are more than the client shall see
         self.only_state_change = False  # of these, leave out only what the client did not ask for
@@ -431,10 +432,16 @@ class Backend(Receiver):
         self._direct = transport if isinstance(transport, Writer) else None
 
     def eof_received(self) -> None:
-        """The transport closes itself."""
+        """The server has ended the connection, which nothing may be sent on any more; the transport closes itself."""
+        if self._transport is not None and not self.closed:
+            sock = self._transport.get_extra_info("socket")
+            self.unread = self._transport.get_write_buffer_size() > 0 or has_unconfirmed(sock)
+            self.reason = "the server closed the connection"
+            self._lost()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closed:
+            self.unread = isinstance(exc, BrokenPipeError)
             self.reason = f"connection lost: {exc}" if exc else "the server closed the connection"
             self._lost()
 

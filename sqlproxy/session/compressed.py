@@ -50,6 +50,9 @@ class CompressedTransport(asyncio.Transport, asyncio.Protocol):
     def is_closing(self) -> bool:
         return self._transport.is_closing()
 
+    def get_write_buffer_size(self) -> int:
+        return self._transport.get_write_buffer_size()
+
     def pause_reading(self) -> None:
         self._transport.pause_reading()
 
@@ -75,6 +78,9 @@ class CompressedTransport(asyncio.Transport, asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._protocol.resume_writing()
+
+    def eof_received(self) -> None:
+        self._protocol.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._protocol.connection_lost(exc)

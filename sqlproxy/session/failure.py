@@ -5,6 +5,7 @@ what was going on                               what happens
 ==============================================  ===========================================
 nothing, or only session state                  run again elsewhere, after the history
 autocommit read, no reply byte forwarded        run again elsewhere
+not read whole by the server that was lost      run again elsewhere, or with its transaction
 reply partly forwarded                          the client's connection ends
 autocommit write or COMMIT sent, no reply       outcome unknown: the client is told so
 several statements in one text, no reply        outcome unknown unless all of them read, or all of them
@@ -68,18 +69,21 @@ class Outcome(Enum):
     FORWARD = auto()  # the server's own error goes to the client
 
 
-def after_loss(mask: int, *, in_transaction: bool, pinned: bool, forwarded: bool) -> Outcome:
-    """The connection broke after a statement of classification ``mask`` was sent and before its reply was complete."""
+def after_loss(mask: int, *, in_transaction: bool, pinned: bool, forwarded: bool, unread: bool = False) -> Outcome:
+    """The connection broke after a statement of classification ``mask`` was sent and before its reply was complete.
+
+    ``unread``: the server has surely not read the statement whole, so it has not run it.
+    """
     if forwarded:
         return Outcome.CLOSE
     if pinned:
-        known = not may_commit(mask) if in_transaction else changes_nothing(mask)
+        known = unread or (not may_commit(mask) if in_transaction else changes_nothing(mask))
         return Outcome.PIN_LOST if known else Outcome.PIN_LOST_UNKNOWN
     if in_transaction:
-        if may_commit(mask):
+        if may_commit(mask) and not unread:
             return Outcome.UNKNOWN
         return Outcome.TRANSACTION_GONE if only_rolls_back(mask) else Outcome.TRANSACTION_LOST
-    return Outcome.RUN_AGAIN if changes_nothing(mask) else Outcome.UNKNOWN
+    return Outcome.RUN_AGAIN if unread or changes_nothing(mask) else Outcome.UNKNOWN
 
 
 def changes_nothing(mask: int) -> bool:

@@ -36,6 +36,7 @@ cdef class Socket(Writer):
     cdef uint32_t _watched
     cdef bint _paused
     cdef bint _closing
+    cdef bint _refused  # whether something that was written is not sent
     cdef bint _full
     cdef bint _together  # whether all that waits is sent with what others write, before the batch ends
     cdef bytes _chunk  # the first that waits, sent up to _offset

@@ -12,7 +12,7 @@ from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, EPIPE, errno
 from libc.stdint cimport uint32_t
 
 from sqlproxy.session.ports cimport Receiver, Writer
@@ -197,7 +197,7 @@ cdef class Lane:
 
 
 cdef class Socket(Writer):
-    """A connected socket and its protocol."""
+    """A connected socket and its protocol, which learns by a ``BrokenPipeError`` that not all it has written was sent."""
 
     def __init__(self, Lane lane, sock, protocol):
         self._lane = lane
@@ -232,7 +232,10 @@ cdef class Socket(Writer):
         """Send now or with what others write in this batch; what the peer does not take yet is kept."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
         cdef Py_ssize_t sent = 0
-        if self._closing or not size:
+        if self._closing:
+            self._refused = True
+            return
+        if not size:
             return
         if self._together:
             self._join(data)
@@ -248,6 +251,7 @@ cdef class Socket(Writer):
                 return
             if sent < 0:
                 if errno != EAGAIN and errno != EINTR:
+                    self._waiting = size
                     self._end(OSError(errno, os.strerror(errno)))
                     return
                 sent = 0
@@ -458,6 +462,7 @@ cdef class Socket(Writer):
         if self._sock is None:
             return 0
         self._closing = True
+        self._refused = self._refused or self._waiting > 0
         self._waiting = 0
         self._chunk = self._pending = None
         self._update()
@@ -466,6 +471,8 @@ cdef class Socket(Writer):
         return 0
 
     def _finish(self, sock, reason):
+        if reason is not None and self._refused:
+            reason = BrokenPipeError(EPIPE, os.strerror(EPIPE))
         try:
             self._protocol.connection_lost(reason)
         finally:

@@ -86,9 +86,13 @@ def on_lost(session: Session, backend: Backend, reason: str) -> None:
     session.client.resume_reading()
     forwarded = session._forwarded or session.uploading is not None
     session._losses += 1
+    unread = backend.unread
     if in_transaction and session._doubtful:
         session._mask |= COMMIT
-    outcome = failure.after_loss(session._mask, in_transaction=in_transaction, pinned=pinned, forwarded=forwarded)
+        unread = False
+    outcome = failure.after_loss(
+        session._mask, in_transaction=in_transaction, pinned=pinned, forwarded=forwarded, unread=unread
+    )
     _resolve(session, outcome, backend.server, reason)
 
 

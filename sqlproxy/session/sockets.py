@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import struct
+import termios
+from array import array
 from typing import Any, Final, Protocol
 
 _READ: Final = 65536  # bytes received at once
@@ -160,6 +163,21 @@ def is_unheard(sock: Any) -> bool:
         return False
     unconfirmed, heard = _TCP_INFO.unpack(info)
     return bool(unconfirmed and heard >= LOST_AFTER * 1000)
+
+
+def has_unconfirmed(sock: Any) -> bool:
+    """Whether there are bytes that were written and not confirmed by the peer's system.
+
+    At the end of the peer's stream it says that the peer never read them: the segment that ends a stream confirms all
+    that had come until then (RFC 9293, 3.10.7.4), and a system keeps what comes later from a program that has closed
+    its end. False where this cannot be known, as on unix sockets.
+    """
+    if sock is None or sock.family == socket.AF_UNIX:
+        return False
+    count = array("i", [0])
+    with contextlib.suppress(OSError, ValueError):  # closed
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
+    return count[0] > 0
 
 
 def close_quietly(sock: socket.socket | None) -> None:

@@ -9,7 +9,7 @@ import socket
 import struct
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import pytest
@@ -17,15 +17,19 @@ import pytest
 from sqlproxy.session import attach as module
 from sqlproxy.session.attach import attach, receive
 from sqlproxy.session.ports import Receiver
+from sqlproxy.session.sockets import has_unconfirmed
 
 SOCKETS = [kind for kind in ("ring", "lane", "transports") if module.best(kind)[0] == kind]
 MiB = 1 << 20
 
 
-def everywhere(test: Callable[..., Coroutine[Any, Any, None]]) -> Any:
-    """Run a test on all that serves sockets here."""
+def on(kinds: list[str]) -> Callable[[Callable[..., Coroutine[Any, Any, None]]], Any]:
+    """Run a test on some of what serves sockets here."""
+    return partial(_on, kinds)
 
-    @pytest.mark.parametrize("kind", SOCKETS)
+
+def _on(kinds: list[str], test: Callable[..., Coroutine[Any, Any, None]]) -> Any:
+    @pytest.mark.parametrize("kind", kinds)
     @wraps(test)
     def run(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "USED", kind)
@@ -33,6 +37,10 @@ def everywhere(test: Callable[..., Coroutine[Any, Any, None]]) -> Any:
 
     del run.__wrapped__  # pytest would ask for the test's own arguments
     return run
+
+
+everywhere = on(SOCKETS)
+directly = on([kind for kind in SOCKETS if kind != "transports"])
 
 
 class Notes(Receiver):
@@ -45,6 +53,7 @@ class Notes(Receiver):
         self.full: list[bool] = []
         self.transport: Any = None
         self.on_chunk: Callable[[bytes], None] | None = None
+        self.on_eof: Callable[[], None] | None = None
         self._changed = asyncio.Event()
 
     def connection_made(self, transport: Any) -> None:
@@ -59,6 +68,8 @@ class Notes(Receiver):
 
     def eof_received(self) -> None:
         self._changed.set()
+        if self.on_eof is not None:
+            self.on_eof()
 
     def pause_writing(self) -> None:
         self.full.append(True)
@@ -262,6 +273,38 @@ async def test_writing_to_a_peer_that_is_gone_ends_the_connection_once() -> None
         notes.transport.close()
         notes.transport.abort()
     assert len(notes.ended) == 1
+
+
+@everywhere
+async def test_at_the_end_of_the_stream_it_is_known_whether_the_peer_has_read_everything() -> None:
+    for last in (b"", b"not read"):
+        notes, found = Notes(), list[bool]()
+        notes.on_eof = partial(_note_unconfirmed, notes, found)
+        async with pair(notes) as peer:
+            notes.transport.write(b"read")
+            assert await read(peer, 4) == b"read"
+            notes.transport.pause_reading()
+            peer.close()
+            notes.transport.write(last)
+            notes.transport.resume_reading()
+            await notes.until(lambda notes=notes: bool(notes.ended))  # type: ignore[misc]
+        assert found == [bool(last)]
+
+
+def _note_unconfirmed(notes: Notes, found: list[bool]) -> None:
+    found.append(has_unconfirmed(notes.transport.get_extra_info("socket")))
+
+
+@directly
+async def test_what_is_written_once_a_reset_was_noticed_is_told_as_not_read() -> None:
+    gone, writer = Notes(), Notes()
+    async with pair(gone) as lost, pair(writer) as peer:
+        writer.on_chunk = lambda chunk: gone.transport.write(b"late")
+        lost.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        lost.close()
+        peer.sendall(b"?")
+        await gone.until(lambda: bool(gone.ended))
+    assert isinstance(gone.ended[0], BrokenPipeError)
 
 
 @everywhere

@@ -47,6 +47,10 @@ class FakeTransport(asyncio.Transport):
         self.reading = True
         self.closing = False
         self.aborted = False
+        self.waiting = 0  # bytes that the peer has not taken
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
 
     def set_protocol(self, protocol: Any) -> None:
         self.protocol = protocol
@@ -293,12 +297,12 @@ class FakeServer:
         connection.pending.clear()
         connection.open = False
 
-    def lose(self, reason: str = "connection reset") -> None:
-        """Every connection breaks; open transactions are rolled back."""
+    def lose(self, reason: str = "connection reset", *, unread: bool = False) -> None:
+        """Every connection breaks, perhaps with a command that was not read; open transactions are rolled back."""
         for connection in self.live:
             self._rollback(connection)
             connection.transport.closing = True
-            connection.backend.connection_lost(ConnectionResetError(reason))
+            connection.backend.connection_lost(BrokenPipeError(reason) if unread else ConnectionResetError(reason))
 
     def kill(self) -> None:
         """The process dies; nobody connects until ``up`` again."""

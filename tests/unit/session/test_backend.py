@@ -286,6 +286,29 @@ async def test_a_connection_that_breaks_right_after_a_collected_reply_is_lost() 
     assert rig.balanced()
 
 
+@pytest.mark.parametrize("waiting", [0, 5])
+@virtual
+async def test_the_end_of_the_stream_is_known_at_once_and_what_was_not_sent_whole_is_unread(waiting: int) -> None:
+    rig = Rig()
+    rig.backend.send(query("SELECT 1"), QUERY)
+    rig.transport.waiting = waiting
+    rig.backend.eof_received()
+    rig.transport.close()
+    await settle()
+    assert rig.owner.losses == ["the server closed the connection"]
+    assert (rig.backend.closed, rig.backend.unread) == (True, waiting > 0)
+    assert rig.balanced()
+
+
+@pytest.mark.parametrize(("error", "unread"), [(BrokenPipeError("p"), True), (ConnectionResetError("r"), False)])
+@virtual
+async def test_what_the_system_did_not_take_is_unread(error: OSError, unread: bool) -> None:
+    rig = Rig()
+    rig.backend.send(query("SELECT 1"), QUERY)
+    rig.backend.connection_lost(error)
+    assert (rig.owner.losses, rig.backend.unread) == ([f"connection lost: {error}"], unread)
+
+
 @virtual
 async def test_a_connection_that_breaks_right_after_its_login_is_lost() -> None:
     backend = Backend("n1", ServerStats(), True)

@@ -62,6 +62,20 @@ def test_what_a_lost_server_means(
             assert found is Outcome.CLOSE
 
 
+@pytest.mark.parametrize("text", [row[0] for row in LOSSES])
+def test_what_was_not_read_was_not_run(text: str) -> None:
+    mask = classify(text.encode())
+    found = {
+        (in_transaction, pinned): after_loss(
+            mask, in_transaction=in_transaction, pinned=pinned, forwarded=False, unread=True
+        )
+        for in_transaction in (False, True)
+        for pinned in (False, True)
+    }
+    assert found.pop((True, False)) is (GONE if text == "ROLLBACK" else LOST)
+    assert found == {(False, False): AGAIN, (False, True): PIN, (True, True): PIN}
+
+
 NOT_READY = (1047, b"WSREP has not yet prepared node for application use")
 READ_ONLY = (1290, b"The MariaDB server is running with the --read-only option so it cannot execute this statement")
 SHUTDOWN = (1053, b"Server shutdown in progress")

@@ -111,7 +111,7 @@ STAYS: dict[str, dict[str, str]] = {
         "counted by the service there": "stats",
         "the session": "owner",
         "keep-alives are counted anew: a ping comes one period later at most": "idle",
-        "with a connection that is lost a session stays": "closed reason",
+        "with a connection that is lost a session stays": "closed reason unread",
         AT_HAND: "fill _kept _collected _discards _waiter",
         ONGOING: "_prelude _starting",
         OF_SOCKET: "_transport _direct",

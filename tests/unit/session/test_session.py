@@ -284,6 +284,56 @@ async def test_the_outcome_of_a_write_without_an_answer_is_called_unknown(bench:
     assert b.fleet.committed == [0, 2]
 
 
+@pytest.mark.parametrize("text", ["INSERT INTO t VALUES (1)", "BEGIN; INSERT INTO t VALUES (1); COMMIT", "CALL p()"])
+@virtual
+async def test_a_write_that_its_lost_server_has_not_read_waits_for_the_next_primary(
+    bench: MakeBench, text: str
+) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("INSERT INTO t VALUES (0)")
+    b.fleet["n1"].script = silent
+    client.send(query(text))
+    await settle()
+    b.fleet["n1"].lose(unread=True)
+    b.publish(n1=Role.DOWN, n2=Role.JOINING)
+    await settle()
+    assert client.take() == b""
+    b.publish(n1=Role.DOWN, n2=Role.PRIMARY)
+    await settle()
+    assert is_ok(client.take())
+    assert (b.service.stats.outcomes_unknown, b.fleet["n2"].texts.count(text)) == (0, 1)
+
+
+@virtual
+async def test_a_commit_that_its_lost_server_has_not_read_is_replayed_with_its_transaction(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("BEGIN")
+    await client.ask("INSERT INTO t VALUES (1)")
+    b.fleet["n1"].script = silent
+    client.send(query("COMMIT"))
+    await settle()
+    b.fleet["n1"].lose(unread=True)
+    b.publish(n1=Role.DOWN, n2=Role.PRIMARY)
+    await settle()
+    assert is_ok(client.take())
+    assert (b.fleet.committed, b.service.stats.outcomes_unknown) == ([1], 0)
+
+
+@virtual
+async def test_nothing_is_sent_to_a_server_that_has_ended_the_connection(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("INSERT INTO t VALUES (1)")
+    (connection,) = b.fleet["n1"].live
+    connection.backend.eof_received()
+    connection.transport.close()
+    assert is_ok(await client.ask("INSERT INTO t VALUES (2)"))
+    assert len(b.fleet["n1"].connections) == 2
+    assert b.fleet.committed == [1, 2]
+
+
 @pytest.mark.parametrize(
     "text", ["COMMIT", "CREATE TABLE a (a INT)", "BEGIN", "SET autocommit = 1", "CALL p()", "LOCK TABLES t WRITE"]
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sqlproxy.session.sockets import LOST_AFTER, detect_lost_path, is_unheard
+from sqlproxy.session.sockets import LOST_AFTER, detect_lost_path, has_unconfirmed, is_unheard
 
 
 def test_a_server_s_connection_asks_for_a_sign_of_life_within_seconds() -> None:
@@ -61,3 +61,14 @@ def info(unconfirmed: int, heard: float) -> bytes:
 )
 def test_a_peer_is_unheard_when_what_was_sent_is_not_confirmed(sock: Any, unheard: bool) -> None:
     assert is_unheard(sock) is unheard
+
+
+def test_nothing_is_unconfirmed_where_it_cannot_be_known() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.send(b"not read")
+        assert not has_unconfirmed(ours)
+    closed = socket.socket()
+    closed.close()
+    assert not has_unconfirmed(closed)
+    assert not has_unconfirmed(None)
