@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -75,6 +76,9 @@ class Simulation:
             return None
         if chance < 0.04 and payload[0] == c.COM_QUERY:
             return err(1047, "WSREP has not yet prepared node for application use", "08S01")
+        if chance < 0.06:
+            asyncio.get_running_loop().call_soon(partial(connection.lose, unread=True))
+            return b""
         return None
 
     async def watch(self) -> None:

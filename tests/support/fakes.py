@@ -148,6 +148,15 @@ class Connection:
     pending: list[int] = field(default_factory=list)  # values written by the open transaction
     statements: dict[int, bytes] = field(default_factory=dict)
 
+    def lose(self, reason: str = "connection reset", *, unread: bool = False) -> None:
+        """It breaks, perhaps with a command that was not read; an open transaction is rolled back."""
+        if self.transport.closing:
+            return
+        self.pending.clear()
+        self.open = False
+        self.transport.closing = True
+        self.backend.connection_lost(BrokenPipeError(reason) if unread else ConnectionResetError(reason))
+
     @property
     def status(self) -> int:
         return (AUTOCOMMIT if self.autocommit else 0) | (IN_TRANS if self.open else 0)
@@ -300,9 +309,7 @@ class FakeServer:
     def lose(self, reason: str = "connection reset", *, unread: bool = False) -> None:
         """Every connection breaks, perhaps with a command that was not read; open transactions are rolled back."""
         for connection in self.live:
-            self._rollback(connection)
-            connection.transport.closing = True
-            connection.backend.connection_lost(BrokenPipeError(reason) if unread else ConnectionResetError(reason))
+            connection.lose(reason, unread=unread)
 
     def kill(self) -> None:
         """The process dies; nobody connects until ``up`` again."""
