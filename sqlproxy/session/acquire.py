@@ -15,11 +15,13 @@ from sqlproxy.session.backend import Backend
 from sqlproxy.session.connect import Login, connect
 from sqlproxy.session.failure import Outcome, is_evidence, only_rolls_back
 from sqlproxy.session.guidance import ignore_hint
+from sqlproxy.session.history import is_replayable
 from sqlproxy.session.pool import Pool, reuse
+from sqlproxy.session.state import EFFECTS
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.session.trace import step
-from sqlproxy.session.transaction import leaves
-from sqlproxy.sql.bits import CALL, LAST, MULTI, READ, UNKNOWN, WRITE
+from sqlproxy.session.transaction import chains, leaves, outgrows_replica
+from sqlproxy.sql.bits import LAST, MULTI, READ, SESSION, WRITE
 from sqlproxy.wire.constants import (
     COM_QUERY,
     ER_CON_COUNT_ERROR,
@@ -27,6 +29,7 @@ from sqlproxy.wire.constants import (
     ER_USER_LIMIT_REACHED,
     SERVER_STATUS_AUTOCOMMIT,
 )
+from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.response import QUERY, SINGLE
 
 if TYPE_CHECKING:
@@ -169,7 +172,7 @@ async def _settle_loss(session: Session, mask: int) -> None:
         if only_rolls_back(mask):
             outcome = Outcome.TRANSACTION_GONE
         else:
-            refused = await session.replay(reason, anywhere=not mask & (CALL | UNKNOWN))
+            refused = await session.replay(reason, anywhere=not _outgrows_replica(session, mask))
             if not refused:
                 return
             reason = f"{reason}, and {refused}"
@@ -180,7 +183,10 @@ async def _settle_loss(session: Session, mask: int) -> None:
 async def _leave_transaction(session: Session, mask: int) -> None:
     """End a transaction on a server that is not the primary before a statement that would go on writing there.
 
-    A READ ONLY transaction on a replica is brought to the primary for a CALL and what is not understood.
+    What follows a READ ONLY one by AND CHAIN is READ ONLY, too, and stays.
+
+    A READ ONLY transaction on a replica is brought to the primary for what its replica should not run: a CALL, what is
+    not understood, and what would tie the session to the replica.
     Statements that commit implicitly have it committed where it is; a text of several statements, whose first may
     belong to it, has it moved to the new primary by replay.
     """
@@ -191,11 +197,11 @@ async def _leave_transaction(session: Session, mask: int) -> None:
     backend = session.backends.get(server)
     if backend is None:
         return
-    if mask & (CALL | UNKNOWN) and state.in_read_only_transaction and session.log.replayable:
-        session.move_transaction(backend)  # what is called may end the transaction, and write
+    if state.in_read_only_transaction and session.log.replayable and _outgrows_replica(session, mask):
+        session.move_transaction(backend)
         await _settle_loss(session, mask)
         return
-    if not leaves(mask):
+    if not leaves(mask) or (state.in_read_only_transaction and chains(mask)):
         return
     if mask & MULTI and not state.in_read_only_transaction:
         if session.log.replayable:
@@ -213,6 +219,15 @@ async def _leave_transaction(session: Session, mask: int) -> None:
         session.in_doubt = False
         state.lose_transaction()
         session.log.clear()
+
+
+def _outgrows_replica(session: Session, mask: int) -> bool:
+    """As ``outgrows_replica``, also for session statements whose effect is not the same on every server."""
+    if outgrows_replica(mask):
+        return True
+    if mask & MULTI:
+        return bool(mask & EFFECTS)
+    return bool(mask & SESSION) and not is_replayable(mask, payload_of(session.command_at_hand), session.state.mode)
 
 
 def _why_not(session: Session, mask: int, decision: Decision) -> str:

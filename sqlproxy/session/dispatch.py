@@ -132,7 +132,7 @@ async def _query(session: Session, command: bytes) -> None:
         )
         return
     backend = await acquire(session, mask, hint=hint)
-    if mask & LAST and mask & USERVAR_WRITE and not session.state.pins and not session.state.in_transaction:
+    if mask & LAST and mask & USERVAR_WRITE and statements.may_keep_answer(session.state):
         await statements.keep_answer(session, backend, payload, mask)
         return
     session.stream(backend, command, QUERY, mask)
@@ -196,11 +196,14 @@ async def _ping(session: Session, command: bytes) -> None:
 
 
 async def _reset_connection(session: Session, command: bytes) -> None:
-    """Every backend is reset; one that cannot be is dropped."""
+    """Every backend is reset, and is then in the session's database; one that cannot be is dropped."""
     session.take_loss()
+    limit = session.service.config.connect_timeout
     for backend in tuple(session.backends.values()):
         try:
-            await backend.call(bytes((c.COM_RESET_CONNECTION,)), SINGLE, session.service.config.connect_timeout)
+            await backend.call(bytes((c.COM_RESET_CONNECTION,)), SINGLE, limit)
+            if not _is_current(session, backend):
+                await backend.call(bytes((c.COM_INIT_DB,)) + session.state.database, SINGLE, limit)
             backend.deaf = True
             backend.track()
         except SqlproxyError:
@@ -216,6 +219,13 @@ async def _reset_connection(session: Session, command: bytes) -> None:
         backend.applied = session.state.history.position
     session.client.send_ok(command, session.state.status)
     session.idle()
+
+
+def _is_current(session: Session, backend: Backend) -> bool:
+    """Whether a backend has been told of every change of the session's database."""
+    state = session.state
+    alone = bool(state.pins) and backend.server != state.context.pinned
+    return backend.applied == state.history.position and not alone
 
 
 async def _change_user(session: Session, command: bytes) -> None:

@@ -6,7 +6,7 @@ from sqlproxy.session.backend cimport Backend
 from sqlproxy.session.prepared cimport PreparedStatement
 from sqlproxy.session.session cimport Session
 from sqlproxy.session.state cimport SessionState
-from sqlproxy.session.transaction cimport begins_anew
+from sqlproxy.session.transaction cimport begins_anew, chains
 from sqlproxy.wire.checksum cimport Checksum
 from sqlproxy.wire.response cimport ResponseTracker
 
@@ -38,7 +38,7 @@ cdef class TransactionLog:
 
     @cython.locals(state=SessionState)
     cpdef expect(self, Session session, Backend backend)
-    @cython.locals(state=SessionState, tracker=ResponseTracker, checksum=Checksum, kind=int, mask=cython.ulonglong)
+    @cython.locals(state=SessionState, tracker=ResponseTracker, checksum=Checksum, kind=int, command=bytes, mask=cython.ulonglong)
     cpdef take(self, Session session, Backend backend, PreparedStatement statement, tuple long_data)
     cpdef begin(self, long long position, bytes prelude)
     cpdef record(self, Step step)

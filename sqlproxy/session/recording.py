@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.session.prepared import PreparedStatement
-from sqlproxy.session.transaction import OPAQUE, begins_anew
+from sqlproxy.session.transaction import OPAQUE, begins_anew, chains
+from sqlproxy.wire import codec
 from sqlproxy.wire.attributes import NONE
 from sqlproxy.wire.checksum import Checksum
-from sqlproxy.wire.constants import COM_STMT_FETCH, HEADER
+from sqlproxy.wire.constants import COM_QUERY, COM_STMT_FETCH, HEADER, SERVER_STATUS_IN_TRANS_READONLY
 from sqlproxy.wire.response import CURSOR
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sqlproxy.session.session import Session
 
 _OVERHEAD: Final = 256  # bytes accounted for a step besides its command
+_READ_ONLY: Final = codec.packet(0, bytes((COM_QUERY,)) + b"START TRANSACTION READ ONLY")
 
 
 class Step:
@@ -103,6 +105,8 @@ class TransactionLog:
         types = statement.types if statement is not None else b""
         digest, kind = checksum.digest(), session._kind
         command, mask, insert_id = session._command, session._mask, tracker.insert_id
+        if chains(mask) and state.status & SERVER_STATUS_IN_TRANS_READONLY:
+            command = _READ_ONLY  # elsewhere there is no transaction before it to be like
         self.record(Step(command, kind, mask, digest, insert_id, statement, types, long_data, session.block))
         if mask & OPAQUE:
             self.forbid("one of its statements may have committed a part of it")

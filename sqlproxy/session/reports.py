@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sqlproxy.errors import ServerProtocolError
+from sqlproxy.errors import ServerProtocolError, SqlproxyError
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.state import sets_reports
 from sqlproxy.sql.bits import CALL
+from sqlproxy.wire.constants import CLIENT_MULTI_STATEMENTS, COM_SET_OPTION
 from sqlproxy.wire.framing import payload_of
+from sqlproxy.wire.response import SINGLE
 from sqlproxy.wire.session_track import Change, parse
 
 if TYPE_CHECKING:
@@ -29,6 +32,25 @@ def take(session: Session, backend: Backend, text: bytes) -> None:
         return
     if not session.state.tracked(session._mask, text, change):
         _unexplained(session, backend, change)
+
+
+async def ask(session: Session, command: bytes, backend: Backend) -> None:
+    """Learn what a statement has changed although it failed: an ERR packet does not say, any later answer does.
+
+    Asked by a command that leaves warnings and ROW_COUNT() alone: the option in force is set again. The client has its
+    reply already; what the loss of the connection means is told to the next statement.
+    """
+    multi = session.login.capabilities & CLIENT_MULTI_STATEMENTS
+    option = bytes((COM_SET_OPTION, not multi, 0))
+    for entry in session.state.history.entries:
+        option = entry.payload if entry.payload[0] == COM_SET_OPTION else option
+    with suppress(SqlproxyError):
+        await session.attend(backend, backend.call(option, SINGLE, session.service.config.connect_timeout))
+        session.state.completed(backend.server, 0, backend.tracker.status, False, b"")
+        if backend.tracker.changed:
+            take(session, backend, payload_of(command))
+        backend.applied = session.state.history.position
+    session.idle()
 
 
 def _unexplained(session: Session, backend: Backend, change: Change) -> None:

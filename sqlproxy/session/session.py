@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from sqlproxy.errors import NoServerAvailable, ProtocolError, SqlproxyError
@@ -28,16 +29,20 @@ from sqlproxy.session.replay import COUNTS
 from sqlproxy.session.ruling import Ruling, check_writable
 from sqlproxy.session.state import EFFECTS, SessionState
 from sqlproxy.session.trace import Trace, Tracing, end_trace, mark, step
-from sqlproxy.session.transaction import GOES_ON
+from sqlproxy.session.transaction import GOES_ON, TIES
 from sqlproxy.sql.bits import (
     BEGIN,
     BEGIN_READ_ONLY,
     CALL,
+    EXECUTE_TEXT,
     FOUND_ROWS,
     LAST,
     MULTI,
     READ,
+    SESSION,
     UNKNOWN,
+    UNLOCK_TABLES,
+    UNSAFE_FUNCTION,
     USERVAR_WRITE,
     WRITE,
 )
@@ -51,6 +56,7 @@ from sqlproxy.wire.constants import (
     COM_STMT_BULK_EXECUTE,
     COM_STMT_EXECUTE,
     ER_LOCK_DEADLOCK,
+    ER_PARSE_ERROR,
     HEADER,
     MARIADB_CLIENT_CACHE_METADATA,
     MAX_PAYLOAD,
@@ -70,10 +76,9 @@ T = TypeVar("T")
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
 _PROGRESS: Final = b"\xff\xff\xff"  # begins MariaDB's report on a long statement, which its reply follows
 _NO_BLOCK: Final = len(NONE)
+_ACTS_AND_FAILS: Final = CALL | EXECUTE_TEXT | UNKNOWN | UNSAFE_FUNCTION  # a part of these may be done before they fail
 _SETTLING: Final = 8  # statements for which a session makes do with the server that it logged in to for its reads
-_LEAVES: Final = (
-    GOES_ON | MULTI | CALL | UNKNOWN
-)  # in a transaction elsewhere than on the primary, these are looked at closely
+_LEAVES: Final = GOES_ON | MULTI | CALL | UNKNOWN | TIES | SESSION  # elsewhere than on the primary looked at closely
 
 
 class Session(Owner):
@@ -338,7 +343,10 @@ class Session(Owner):
             self._executing = None
         if self._speaks_for_session(backend) and (tracker.changed or state.needs(self._mask, status, backend.server)):
             text = payload_of(self._command) if self._mask & EFFECTS else b""  # of no use without
-            state.completed(backend.server, self._mask, status, failed, text)
+            if failed and self._mask & MULTI and tracker.first != 0xFF:  # what came before the one that failed is done
+                state.completed(backend.server, self._mask & ~UNLOCK_TABLES, status, False, text)
+            else:
+                state.completed(backend.server, self._mask, status, failed, text)
             if tracker.changed:
                 reports.take(self, backend, statement.payload if statement is not None else payload_of(self._command))
             backend.applied = state.history.position
@@ -354,6 +362,9 @@ class Session(Owner):
         if self._recording:
             self.log.take(self, backend, statement, long_data)
         self._current = None
+        if failed and self._mask & _ACTS_AND_FAILS and tracker.error != ER_PARSE_ERROR and not state.pins:
+            self._start(partial(reports.ask, backend=backend))
+            return
         self._idle_since(now)
 
     def _speaks_for_session(self, backend: Backend) -> bool:

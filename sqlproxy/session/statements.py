@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 from sqlproxy.errors import PacketTooLarge, ServerError, ServerLost, SqlproxyError
 from sqlproxy.session import guidance, ruling
@@ -33,7 +34,7 @@ from sqlproxy.sql.bits import (
     WRITE,
 )
 from sqlproxy.sql.classify import classify
-from sqlproxy.sql.extract import set_assignments
+from sqlproxy.sql.extract import user_variables_set
 from sqlproxy.wire.constants import (
     COM_INIT_DB,
     COM_QUERY,
@@ -51,6 +52,9 @@ from sqlproxy.wire.result_set import text_rows
 
 if TYPE_CHECKING:
     from sqlproxy.session.session import Session
+    from sqlproxy.session.state import SessionState
+
+_LONGEST: Final = 4096  # bytes of a user variable that is made known to other servers
 
 
 async def prepare(session: Session, command: bytes) -> None:
@@ -96,12 +100,18 @@ async def _prepare_on(backend: Backend, payload: bytes, timeout: float) -> bytes
         raise
 
 
+def may_keep_answer(state: SessionState) -> bool:
+    """Whether what is set from an answer must be known elsewhere, too: nothing ties the session to one server."""
+    return not state.pins and (not state.in_transaction or state.in_read_only_transaction)
+
+
 async def keep_answer(session: Session, backend: Backend, payload: bytes, mask: int) -> None:
-    """Run ``SET @n = FOUND_ROWS()`` and its like where the answer is, and make ``@n`` known to all servers if it is a
-    number; else the session is pinned there."""
+    """Run ``SET @n = FOUND_ROWS()``, GET DIAGNOSTICS and their like where the answer is, and make ``@n`` known to all
+    servers; where it is binary and no number, the session is pinned there."""
     limit = session.service.config.failover_timeout
     reply = await backend.call(payload, QUERY, limit, session.block)
-    literal = await _as_literal(session, backend, payload, limit)
+    names = user_variables_set(payload, 1, session.state.mode)
+    literal = await _as_literal(backend, names, limit)
     if literal:
         await backend.call(literal, QUERY, limit)  # also for ROW_COUNT(), which is 0 after a SET
         session.note_as(backend, SESSION | LITERAL_ONLY, literal)
@@ -111,20 +121,31 @@ async def keep_answer(session: Session, backend: Backend, payload: bytes, mask: 
     session.idle()
 
 
-async def _as_literal(session: Session, backend: Backend, payload: bytes, limit: float) -> bytes:
-    """A SET of the same user variables to the numbers that they are now; b"" when they are not, or others are set."""
-    assignments = set_assignments(payload, 1, session.state.mode)
-    if not assignments or any(scope != "user" or not name.isalnum() for scope, name, _ in assignments):
-        return b""
+async def _as_literal(backend: Backend, names: Sequence[str], limit: float) -> bytes:
+    """A SET of user variables to what they are now; b"" when that cannot be written down, or none are named."""
     values = []
-    for _, name, _ in assignments:
-        question = f"SELECT @{name} REGEXP '^-?[0-9]+$', @{name}".encode()
-        reply = await backend.call(bytes((COM_QUERY,)) + question, QUERY, limit)
-        found = text_rows(reply)[-1]
-        if found[0] != b"1":
+    for name in names:
+        question = (
+            f"SELECT LENGTH(@{name}), @{name} REGEXP '^-?[0-9]+$', HEX(LEFT(@{name}, {_LONGEST})), "
+            f"CHARSET(@{name}), COLLATION(@{name})"
+        )
+        reply = await backend.call(bytes((COM_QUERY,)) + question.encode(), QUERY, limit)
+        value = _written(*text_rows(reply)[-1])
+        if not value:
             return b""
-        values.append(b"@%s=%s" % (name.encode(), found[1]))
-    return bytes((COM_QUERY,)) + b"SET " + b",".join(values)
+        values.append(b"@%s=%s" % (name.encode(), value))
+    return bytes((COM_QUERY,)) + b"SET " + b",".join(values) if values else b""
+
+
+def _written(length: bytes, number: bytes, digits: bytes, charset: bytes, collation: bytes) -> bytes:
+    """The literal for a user variable's value; b"" for what is long, or binary and no number."""
+    if not length:
+        return b"NULL"
+    if int(length) > _LONGEST:
+        return b""
+    if charset != b"binary":
+        return b"CONVERT(X'%s' USING %s) COLLATE %s" % (digits, charset, collation)
+    return bytes.fromhex(digits.decode()) if number == b"1" else b""
 
 
 def _go_elsewhere(session: Session, server: str, loss: ServerLost) -> None:

@@ -12,11 +12,16 @@ from sqlproxy.sql.bits import (
     CALL,
     COMMIT,
     DDL,
+    HANDLER,
+    LAST,
     LOCK_TABLES,
     MULTI,
     ROLLBACK,
+    TEMP_TABLE,
     UNKNOWN,
     UNLOCK_TABLES,
+    USER_LOCK,
+    USERVAR_WRITE,
     XA,
 )
 
@@ -40,11 +45,27 @@ GOES_ON: Final = BEGIN | BEGIN_READ_ONLY | DDL | LOCK_TABLES | XA
 _NEW_TRANSACTION: Final = BEGIN | BEGIN_READ_ONLY | COMMIT | ROLLBACK | DDL
 # Statements that may have committed on their way, nobody knows before which of their parts.
 OPAQUE: Final = MULTI | CALL | XA | UNKNOWN
+# Statements that leave a session tied to the server that has run them.
+TIES: Final = USER_LOCK | TEMP_TABLE | HANDLER | USERVAR_WRITE | XA
 
 
 def leaves(mask: int) -> bool:
     """Whether what a statement does after ending the open transaction belongs on the primary."""
     return bool(mask & GOES_ON) or bool(mask & MULTI and mask & MAY_COMMIT & ~MULTI)
+
+
+def outgrows_replica(mask: int) -> bool:
+    """Whether a statement of a READ ONLY transaction needs the primary, or would tie the session to its replica.
+
+    What is called may end the transaction and write. Questions about the statement before (LAST) are for the server
+    that has run that.
+    """
+    return bool(mask & (CALL | UNKNOWN) or (mask & TIES and not mask & LAST))
+
+
+def chains(mask: int) -> bool:
+    """COMMIT or ROLLBACK AND CHAIN: another transaction like the one before follows."""
+    return bool(mask & BEGIN and mask & (COMMIT | ROLLBACK)) and not mask & MULTI
 
 
 def begins_anew(mask: int) -> bool:

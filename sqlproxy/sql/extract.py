@@ -6,6 +6,7 @@ These run once per such statement, never for queries, and answer ``None`` or not
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from sqlproxy.sql.bits import MODE_KANA, MODE_MULTIBYTE, MODE_NO_BACKSLASH_ESCAPES
@@ -227,6 +228,7 @@ _SCOPES = {
     b"persist_only": "persist_only",
 }
 _SCOPE_WORDS = tuple(_SCOPES)
+_BARE = re.compile(r"[\w$.]+", re.ASCII)  # a user variable's name without quotes
 
 
 def set_assignments(data: bytes, start: int = 0, mode: int = 0) -> list[tuple[str, str, bytes]]:
@@ -249,6 +251,29 @@ def set_assignments(data: bytes, start: int = 0, mode: int = 0) -> list[tuple[st
         scope = assignment[0]
         if reader.take().kind != COMMA:
             return found
+
+
+def user_variables_set(data: bytes, start: int = 0, mode: int = 0) -> list[str]:
+    """The names, in lower case, of the user variables that a SET or GET DIAGNOSTICS gives values to.
+
+    Empty when it sets something else as well, or a name needs quotes.
+    """
+    reader = _Reader(data, start, mode)
+    if reader.take_word(b"get"):
+        names = _diagnostics_targets(reader)
+    else:
+        assignments = set_assignments(data, start, mode)
+        names = [name if scope == "user" else "" for scope, name, _ in assignments]
+    return names if all(_BARE.fullmatch(name) for name in names) else []
+
+
+def _diagnostics_targets(reader: _Reader) -> list[str]:
+    names = []
+    while not reader.at_end():
+        token = reader.take()
+        if token.kind == USERVAR and reader.peek().kind == EQUAL:
+            names.append(token.text[1:].decode("utf-8", "surrogateescape").lower())
+    return names
 
 
 def _assignment(reader: _Reader, sticky: str) -> tuple[str, str, str, bytes] | None:

@@ -145,6 +145,7 @@ class Connection:
     settings: dict[str, str] = field(default_factory=dict)
     autocommit: bool = True
     open: bool = False  # a transaction
+    read_only: bool = False  # the one that is open or comes next
     pending: list[int] = field(default_factory=list)  # values written by the open transaction
     statements: dict[int, bytes] = field(default_factory=dict)
 
@@ -159,7 +160,8 @@ class Connection:
 
     @property
     def status(self) -> int:
-        return (AUTOCOMMIT if self.autocommit else 0) | (IN_TRANS if self.open else 0)
+        read_only = c.SERVER_STATUS_IN_TRANS_READONLY if self.open and self.read_only else 0
+        return (AUTOCOMMIT if self.autocommit else 0) | (IN_TRANS if self.open else 0) | read_only
 
 
 class ServerTransport(FakeTransport):
@@ -264,6 +266,7 @@ class FakeServer:
         elif words[:1] == ["begin"] or words[:2] == ["start", "transaction"]:
             self._commit(connection)
             connection.open = True
+            connection.read_only = words[-2:] == ["read", "only"]
         elif words[:1] == ["commit"]:
             self._commit(connection)
         elif words[:1] == ["rollback"]:

@@ -724,6 +724,45 @@ async def test_a_reset_connection_has_no_state_left(bench: MakeBench) -> None:
 
 
 @virtual
+async def test_a_reset_connection_is_in_the_database_of_the_session(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    reader = await client.where()
+    await client.ask("INSERT INTO t VALUES (1)")
+    await client.ask("USE other")  # there only, until the other one is used
+    assert is_ok(await client.run(command(c.COM_RESET_CONNECTION)))
+    assert {name: b.fleet[name].live[0].database for name in ("n1", reader)} == {"n1": b"other", reader: b"other"}
+
+
+@virtual
+async def test_what_was_done_before_a_later_statement_failed_is_remembered(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    b.fleet["n1"].script = lambda connection, payload: (
+        ok(c.SERVER_STATUS_AUTOCOMMIT | c.SERVER_MORE_RESULTS_EXISTS) + err(1054, "Unknown column", seq=2)
+        if b";" in payload
+        else None
+    )
+    await client.ask("SET @a = 1; SELECT nothing FROM t")
+    assert client.session.state.pins == {"multi": "session state set among several statements on n1"}
+    assert await client.where() == "n1"
+
+
+@pytest.mark.parametrize("text", ["SELECT GET_LOCK('a', 0)", "SELECT @a := 1", "SET @a = (SELECT 1)", "XA START 'a'"])
+@virtual
+async def test_a_read_only_transaction_is_on_the_primary_before_it_ties_the_session(
+    bench: MakeBench, text: str
+) -> None:
+    b = bench()
+    client = b.client()
+    await client.ask("START TRANSACTION READ ONLY")
+    assert client.session.state.context.transaction in ("n2", "n3")
+    await client.ask(text)
+    assert text in b.fleet["n1"].texts
+    assert client.session.state.context.transaction == "n1"
+
+
+@virtual
 async def test_a_transaction_lost_to_a_failing_reset_is_not_told_afterwards(bench: MakeBench) -> None:
     b = bench()
     client = b.client()

@@ -13,6 +13,7 @@ from sqlproxy.sql.extract import (
     transaction_options,
     unquote,
     use_database,
+    user_variables_set,
 )
 
 
@@ -144,6 +145,24 @@ def test_set_assigns(sql: bytes, found: list[tuple[str, str, bytes]] | None) -> 
     assert set_assignments(sql) == found
 
 
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        (b"SET @n = FOUND_ROWS()", ["n"]),
+        (b"SET @A = 1, @b_$.2 := 2", ["a", "b_$.2"]),
+        (b"SET @`a b` = 1", []),
+        (b"SET @a = 1, sql_mode = ''", []),
+        (b"GET DIAGNOSTICS @n = NUMBER, @R_c = ROW_COUNT", ["n", "r_c"]),
+        (b"GET CURRENT DIAGNOSTICS CONDITION @i @t = MESSAGE_TEXT", ["t"]),
+        (b"GET DIAGNOSTICS @'a b' = NUMBER", []),
+        (b"GET DIAGNOSTICS", []),
+        (b"SELECT @a", []),
+    ],
+)
+def test_user_variables_are_set_by_name(sql: bytes, names: list[str]) -> None:
+    assert user_variables_set(sql) == names
+
+
 def test_transaction_options_are_read_from_every_form() -> None:
     started = transaction_options(b"START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
     assert started is not None
@@ -166,11 +185,12 @@ def test_other_statements_have_no_transaction_options(sql: bytes) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.sampled_from([b"", b"SET ", b"USE ", b"KILL ", b"PREPARE s FROM ", b"START TRANSACTION "]),
+    st.sampled_from([b"", b"SET ", b"GET DIAGNOSTICS ", b"USE ", b"KILL ", b"PREPARE s FROM ", b"START TRANSACTION "]),
     st.binary(max_size=60),
     st.integers(0, 7),
 )
 def test_any_bytes_are_accepted(prefix: bytes, rest: bytes, mode: int) -> None:
     text = prefix + rest
-    for extract in (use_database, kill_target, prepare_name, prepare_body, set_assignments, transaction_options):
-        extract(text, 0, mode)
+    extracts = (use_database, kill_target, prepare_name, prepare_body, set_assignments, transaction_options)
+    for extract in (*extracts, user_variables_set):
+        extract(text, 0, mode)  # type: ignore[operator]

@@ -1,0 +1,269 @@
+"""Whatever a session does, its packets are those of a session without the proxy; reads and writes on two connections.
+
+Stories that once told the two apart, and random ones. Left out is what the protocol itself does not tell: which
+warnings are left from an earlier statement (docs/conformance.md).
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from sqlproxy.errors import ServerError
+from sqlproxy.lab.single import SingleServer
+from sqlproxy.wire import constants as c
+from tests.support.proxy import Proxy
+from tests.support.rawclient import BASE, DEPRECATE_EOF, RawClient, logged_in
+from tests.support.twice import served_twice
+
+Step = tuple[str, int | str]  # kind and text, or kind and which of PREPARED
+STORIES = [
+    # several statements in one text, of which a later one fails
+    ["SET @a = 1; SELECT nothing FROM f", "SELECT @a"],
+    ["SET sql_mode = 'ANSI_QUOTES'; SELECT nothing FROM f", 'SELECT "v" FROM f LIMIT 1'],
+    ["USE other; SELECT nothing FROM f", "SELECT DATABASE()"],
+    ["CREATE TEMPORARY TABLE t (a INT); SELECT nothing FROM f", "SELECT COUNT(*) FROM t"],
+    ["LOCK TABLES f WRITE; SELECT nothing FROM f", "SELECT COUNT(*) FROM f", "UNLOCK TABLES", "SELECT COUNT(*) FROM f"],
+    ["LOCK TABLES f WRITE", "SELECT nothing FROM f; UNLOCK TABLES", "SELECT COUNT(*) FROM f", "UNLOCK TABLES"],
+    ["BEGIN; SELECT nothing FROM f", "SELECT COUNT(*) FROM f", "INSERT INTO f (v) VALUES (1)", "ROLLBACK"],
+    ["SET autocommit = 0; SELECT nothing FROM f", "INSERT INTO f (v) VALUES (1)", "SELECT COUNT(*) FROM f", "ROLLBACK"],
+    # a READ ONLY transaction, which is on the replica
+    ["START TRANSACTION READ ONLY", "SELECT v FROM f", "COMMIT AND CHAIN", "INSERT INTO f (v) VALUES (1)", "COMMIT"],
+    ["START TRANSACTION READ ONLY", "SELECT 1; SELECT 2", "ROLLBACK AND CHAIN", "SELECT v FROM f", "COMMIT"],
+    [
+        "START TRANSACTION READ ONLY",
+        "SELECT GET_LOCK('l', 0)",
+        "COMMIT",
+        "INSERT INTO f (v) VALUES (1)",
+        "SELECT v FROM f",
+    ],
+    [
+        "START TRANSACTION READ ONLY",
+        "SELECT @a := MAX(v) FROM f",
+        "COMMIT",
+        "INSERT INTO f (v) VALUES (@a)",
+        "SELECT @a",
+    ],
+    ["START TRANSACTION READ ONLY", "SET @a = (SELECT MAX(v) FROM f)", "COMMIT", "UPDATE f SET v = @a", "SELECT @a"],
+    ["START TRANSACTION READ ONLY", "SET @a = 1; SELECT @a", "COMMIT", "INSERT INTO f (v) VALUES (@a)", "SELECT @a"],
+    ["START TRANSACTION READ ONLY", "SELECT v FROM f", "XA START 'x'", "SELECT v FROM f", "COMMIT", "SELECT v FROM f"],
+    [
+        "START TRANSACTION READ ONLY",
+        "SELECT v FROM f",
+        "SET @n = FOUND_ROWS()",
+        "COMMIT",
+        "UPDATE f SET v = @n",
+        "SELECT @n",
+    ],
+    # what the newest statement has left behind, kept in variables
+    [
+        "SELECT nothing FROM f",
+        "GET DIAGNOSTICS @n = NUMBER, @r_c = ROW_COUNT",
+        "INSERT INTO f (v) VALUES (@n)",
+        "SELECT @n, @r_c",
+    ],
+    [
+        "SELECT nothing FROM f",
+        "GET DIAGNOSTICS CONDITION 1 @t = MESSAGE_TEXT, @s = RETURNED_SQLSTATE, @e = MYSQL_ERRNO",
+        "INSERT INTO f (v, s) VALUES (@e, LEFT(@s, 3))",
+        "SELECT @t, @s, @e, CHARSET(@t), COLLATION(@s)",
+    ],
+    ["SELECT v FROM f", "SET @t = CONCAT(FOUND_ROWS(), ' it''s')", "INSERT INTO f (v) VALUES (1)", "SELECT @t"],
+    ["GET DIAGNOSTICS CONDITION 1 @t = MESSAGE_TEXT", "INSERT INTO f (v) VALUES (1)", "SELECT @t"],
+    # a statement that does something and fails
+    ["CALL opens_and_fails()", "SELECT COUNT(*) FROM f", "INSERT INTO f (v) VALUES (9)", "ROLLBACK", "SELECT v FROM f"],
+    ["CALL opens_and_fails()", "SELECT ROW_COUNT()", "SHOW WARNINGS", "SHOW COUNT(*) ERRORS"],
+    ["INSERT INTO f (v) VALUES (1)", "CALL opens_and_fails()", "SELECT LAST_INSERT_ID()", "COMMIT"],
+]
+PIECES = """
+SELECT COUNT(*), SUM(v) FROM f
+SELECT id, v, s FROM f ORDER BY id LIMIT 3
+SELECT v FROM f WHERE id = 2 FOR UPDATE
+INSERT INTO f (v, s) VALUES (7, 'x')
+REPLACE INTO f (id, v) VALUES (2, 9)
+UPDATE f SET v = v + 1 WHERE id < 3
+BEGIN
+START TRANSACTION READ ONLY
+COMMIT
+ROLLBACK
+COMMIT AND CHAIN
+SAVEPOINT a
+ROLLBACK TO a
+SET autocommit = 0
+SET autocommit = 1
+SET @a = 5
+SET @a = @a + 1, @b = 'q"x'
+SELECT @a, @b
+SELECT @a := COUNT(*) FROM f
+SELECT v INTO @a FROM f ORDER BY id LIMIT 1
+SET sql_mode = 'ANSI_QUOTES'
+SET sql_mode = 'NO_BACKSLASH_ESCAPES'
+SET sql_mode = DEFAULT
+SELECT 'a' || 'b', "f", 'it''s', 'c\\'d'
+SET NAMES latin1
+SET NAMES utf8mb4 COLLATE utf8mb4_bin
+SELECT @@character_set_client, @@collation_connection, @@sql_mode
+SET time_zone = '+03:00'
+SELECT @@time_zone, FROM_UNIXTIME(0)
+SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED
+SELECT @@tx_isolation, @@tx_read_only
+CREATE TEMPORARY TABLE t (a INT)
+INSERT INTO t VALUES (1)
+SELECT COUNT(*) FROM t
+DROP TEMPORARY TABLE IF EXISTS t
+PREPARE p FROM 'SELECT ? + COUNT(*) FROM f'
+PREPARE p FROM 'INSERT INTO f (v) VALUES (?)'
+EXECUTE p USING @a
+EXECUTE IMMEDIATE 'SELECT COUNT(*) FROM f'
+EXECUTE IMMEDIATE 'SET @b = 9'
+DEALLOCATE PREPARE p
+CALL adds(3)
+CALL sets()
+CALL opens()
+CALL opens_and_fails()
+SELECT fn(3)
+SELECT GET_LOCK('l', 0), IS_USED_LOCK('l') IS NULL
+SELECT RELEASE_LOCK('l')
+LOCK TABLES f WRITE
+UNLOCK TABLES
+USE app
+USE other
+USE nowhere
+SELECT DATABASE()
+SELECT LAST_INSERT_ID()
+SELECT 1; SELECT 2
+INSERT INTO f (v) VALUES (1); SELECT COUNT(*) FROM f
+BEGIN; INSERT INTO f (v) VALUES (1)
+SET @a = 1; SELECT @a
+USE app; SELECT nothing FROM f
+SET @a = 2; SELECT nothing FROM f
+COMMIT; SELECT nothing FROM f
+SELECT nothing FROM f; GET DIAGNOSTICS @b = NUMBER
+SET STATEMENT sql_mode = 'ANSI_QUOTES' FOR SELECT "v" FROM f LIMIT 1
+/*! SELECT COUNT(*) FROM f */
+INSERT INTO f (v) VALUES (8) RETURNING v
+SELECT NEXTVAL(q) > 0
+ALTER TABLE f ADD COLUMN IF NOT EXISTS z INT
+TRUNCATE TABLE f
+HANDLER f OPEN
+HANDLER f READ FIRST
+HANDLER f CLOSE
+SET SESSION group_concat_max_len = 10
+SELECT GROUP_CONCAT(v ORDER BY v) FROM f
+SET last_insert_id = 77
+SET timestamp = 1000
+SELECT NOW() < '1971-01-01'
+SET nonsense = 1
+XA START 'x'
+XA END 'x'
+XA ROLLBACK 'x'
+""".strip().splitlines()
+PREPARED = [
+    "SELECT ? + COUNT(*) FROM f",
+    "INSERT INTO f (v) VALUES (?)",
+    "SELECT v FROM f WHERE id < ?",
+    "SET @a = ?",
+    "CALL adds(?)",
+    "SELECT v FROM f WHERE id = ? FOR UPDATE",
+    'SELECT "v", ? FROM f LIMIT 1',
+]
+SETUP = [
+    "CREATE DATABASE IF NOT EXISTS other",
+    "GRANT ALL ON other.* TO app@'%'",
+    "CREATE OR REPLACE TABLE app.f (id INT AUTO_INCREMENT PRIMARY KEY, v INT, s VARCHAR(3))",
+    "INSERT INTO app.f (v) VALUES (1), (2), (3), (4)",
+    "CREATE OR REPLACE SEQUENCE app.q",
+    "CREATE OR REPLACE PROCEDURE app.adds(n INT) INSERT INTO f (v) VALUES (n)",
+    "CREATE OR REPLACE PROCEDURE app.sets() SET @a = 99, SESSION group_concat_max_len = 20",
+    "CREATE OR REPLACE PROCEDURE app.opens() START TRANSACTION",
+    "CREATE OR REPLACE PROCEDURE app.opens_and_fails() BEGIN START TRANSACTION; SIGNAL SQLSTATE '45000'; END",
+    "CREATE OR REPLACE FUNCTION app.fn(n INT) RETURNS INT BEGIN SET @b = 6; INSERT f (v) VALUES (n); RETURN n; END",
+]
+CHANGED = 0x4000  # SERVER_SESSION_STATE_CHANGED, which servers leave in EOF packets for clients that do not track
+VARIABLE = b"\x03def\0\0\0\x02@"  # the definition of a user variable's column; that of one never set is of any length
+
+
+@pytest.fixture(scope="module")
+def proxy(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    with served_twice(tmp_path_factory.mktemp("any"), mariadb.port) as proxy:
+        yield proxy
+
+
+def heard(server: SingleServer, port: int, story: Sequence[Step], capabilities: int) -> list[object]:
+    """The packets of every reply to a story that begins with fresh tables."""
+    for statement in SETUP:
+        server.query(statement)
+    with logged_in(port, capabilities) as client:
+        client.query("USE app")
+        numbers: dict[int, int] = {}
+        return [told(client, kind, what, numbers) for kind, what in story]
+
+
+def told(client: RawClient, kind: str, what: int | str, numbers: dict[int, int]) -> object:
+    """All that a client hears of a step; ``numbers`` are those of its prepared statements."""
+    try:
+        if kind == "prepare":
+            numbers[int(what)], definitions = client.prepare(PREPARED[int(what)])
+            return [comparable(packet) for packet in definitions[1:]]
+        if kind == "execute":
+            if int(what) not in numbers:
+                return None
+            return [comparable(p) for p in client.execute(numbers[int(what)], b"\0\1\x03\0" + struct.pack("<i", 3))]
+        if kind == "reset":
+            numbers.clear()
+            return client.command(bytes((c.COM_RESET_CONNECTION,)))
+        if kind == "database":
+            return client.command(bytes((c.COM_INIT_DB,)) + str(what).encode())
+        return [comparable(packet) for packet in client.query(str(what))]
+    except ServerError as error:
+        return error.code, error.message
+
+
+def comparable(packet: bytes) -> bytes:
+    if len(packet) == 5 and packet[0] == c.EOF:
+        status = int.from_bytes(packet[3:], "little") & ~CHANGED
+        return packet[:3] + status.to_bytes(2, "little")
+    return VARIABLE if packet.startswith(VARIABLE) else packet
+
+
+def any_story(seed: int) -> list[Step]:
+    chance = random.Random(seed)
+    pieces = chance.sample(PIECES, 14)
+    story: list[Step] = []
+    for _ in range(30):
+        kind = chance.choices(("query", "prepare", "execute", "reset", "database"), (72, 8, 14, 3, 3))[0]
+        texts = {"query": chance.choice(pieces if chance.random() < 0.8 else PIECES), "database": "other", "reset": ""}
+        story.append((kind, texts[kind] if kind in texts else chance.randrange(len(PREPARED))))
+    return story
+
+
+def assert_alike(server: SingleServer, proxy: Proxy, story: Sequence[Step], capabilities: int) -> None:
+    direct, proxied = (heard(server, port, story, capabilities) for port in (server.port, proxy.port))
+    for number, answers in enumerate(zip(direct, proxied, strict=True)):
+        assert answers[0] == answers[1], story[max(0, number - 8) : number + 1]
+
+
+@pytest.mark.parametrize("capabilities", [BASE, BASE | DEPRECATE_EOF], ids=["eof", "ok"])
+@pytest.mark.parametrize("story", STORIES, ids="; ".join)
+def test_a_story_is_answered_as_without_the_proxy(
+    mariadb: SingleServer, proxy: Proxy, story: list[str], capabilities: int
+) -> None:
+    assert_alike(mariadb, proxy, [("query", text) for text in story], capabilities)
+
+
+@pytest.mark.parametrize("back", ["app", "other"])
+def test_after_a_reset_every_server_is_in_the_database_of_the_session(
+    mariadb: SingleServer, proxy: Proxy, back: str
+) -> None:
+    read, write = ("query", "SELECT DATABASE(), COUNT(*) FROM app.f"), ("query", "INSERT INTO app.f (v) VALUES (1)")
+    for change in ([("database", "other")], [("query", "USE other; SELECT 1")]):
+        story: list[Step] = [read, write, *change, write, ("reset", ""), read, write, ("database", back), read]
+        assert_alike(mariadb, proxy, [*story, ("query", "SELECT DATABASE() FOR UPDATE")], BASE)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_story_is_answered_as_without_the_proxy(mariadb: SingleServer, proxy: Proxy, seed: int) -> None:
+    assert_alike(mariadb, proxy, any_story(seed), BASE | DEPRECATE_EOF * (seed % 2))
