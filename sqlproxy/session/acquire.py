@@ -183,11 +183,9 @@ async def _settle_loss(session: Session, mask: int) -> None:
 async def _leave_transaction(session: Session, mask: int) -> None:
     """End a transaction on a server that is not the primary before a statement that would go on writing there.
 
-    What follows a READ ONLY one by AND CHAIN is READ ONLY, too, and stays.
-
     A READ ONLY transaction on a replica is brought to the primary for what its replica should not run: a CALL, what is
-    not understood, and what would tie the session to the replica.
-    Statements that commit implicitly have it committed where it is; a text of several statements, whose first may
+    not understood, and what would tie the session to the replica. What follows it by AND CHAIN is READ ONLY, too, and
+    stays. Statements that commit implicitly have it committed where it is; a text of several statements, whose first may
     belong to it, has it moved to the new primary by replay.
     """
     state = session.state
