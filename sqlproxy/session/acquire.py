@@ -185,8 +185,8 @@ async def _leave_transaction(session: Session, mask: int) -> None:
 
     A READ ONLY transaction on a replica is brought to the primary for what its replica should not run: a CALL, what is
     not understood, and what would tie the session to the replica. What follows it by AND CHAIN is READ ONLY, too, and
-    stays. Statements that commit implicitly have it committed where it is; a text of several statements, whose first may
-    belong to it, has it moved to the new primary by replay.
+    stays. Statements that commit implicitly have it committed where it is; a text of several statements, whose first
+    may belong to it, has it moved to the new primary by replay.
     """
     state = session.state
     server = state.context.transaction
