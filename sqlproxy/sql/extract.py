@@ -270,9 +270,10 @@ def user_variables_set(data: bytes, start: int = 0, mode: int = 0) -> list[str]:
 def _diagnostics_targets(reader: _Reader) -> list[str]:
     names = []
     while not reader.at_end():
-        token = reader.take()
-        if token.kind == USERVAR and reader.peek().kind == EQUAL:
-            names.append(token.text[1:].decode("utf-8", "surrogateescape").lower())
+        if reader.peek().kind != USERVAR:
+            reader.take()
+        elif (target := _target(reader, "user")) is not None and reader.peek().kind == EQUAL:
+            names.append(target[1])
     return names
 
 

@@ -54,7 +54,6 @@ def die_before(proxy: Proxy, server: SingleServer, clients: list[RawClient], sta
 
 @pytest.mark.parametrize("before", ["", "BEGIN"], ids=["write", "commit"])
 def test_a_statement_that_no_server_has_read_is_run(proxy: Proxy, mariadb: SingleServer, before: str) -> None:
-    clients = []
     with logged_in(proxy.port) as first, logged_in(proxy.port) as second, logged_in(proxy.port) as third:
         clients = [first, second, third]
         for client in clients:

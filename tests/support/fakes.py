@@ -153,8 +153,7 @@ class Connection:
         """It breaks, perhaps with a command that was not read; an open transaction is rolled back."""
         if self.transport.closing:
             return
-        self.pending.clear()
-        self.open = False
+        self.server.roll_back(self)
         self.transport.closing = True
         self.backend.connection_lost(BrokenPipeError(reason) if unread else ConnectionResetError(reason))
 
@@ -252,7 +251,7 @@ class FakeServer:
         if code in (c.COM_RESET_CONNECTION, c.COM_CHANGE_USER):
             connection.settings.clear()
             connection.statements.clear()
-            self._rollback(connection)
+            self.roll_back(connection)
             connection.autocommit = True
         if code in (c.COM_QUIT, c.COM_STMT_SEND_LONG_DATA):
             return b""
@@ -270,7 +269,7 @@ class FakeServer:
         elif words[:1] == ["commit"]:
             self._commit(connection)
         elif words[:1] == ["rollback"]:
-            self._rollback(connection)
+            self.roll_back(connection)
         elif words[:1] == ["use"]:
             connection.database = words[1].encode()
         elif words[:1] == ["set"] and words[1] != "statement":
@@ -305,7 +304,8 @@ class FakeServer:
         connection.pending.clear()
         connection.open = False
 
-    def _rollback(self, connection: Connection) -> None:
+    def roll_back(self, connection: Connection) -> None:
+        """What the open transaction has written is gone."""
         connection.pending.clear()
         connection.open = False
 
