@@ -70,6 +70,17 @@ def test_a_node_that_was_killed_rejoins_with_its_own_data(healthy_galera: Galera
     ask(healthy_galera.ports[0], "DROP TABLE kept")
 
 
+def test_a_node_killed_before_it_stored_the_position_of_its_view_gets_all_data_anew(
+    healthy_galera: GaleraLab,
+) -> None:
+    node = healthy_galera.node("n2")
+    node.query("SET STATEMENT wsrep_on = OFF FOR UPDATE mysql.wsrep_cluster SET view_seqno = view_seqno + 1000")
+    healthy_galera.kill("n2")
+    healthy_galera.join("n2")
+    assert healthy_galera.agreed()
+    assert "rsync SST completed on joiner" in node.error_log.read_text(errors="replace")
+
+
 def test_a_stopped_node_is_seen_as_stopped_and_continues(healthy_galera: GaleraLab) -> None:
     healthy_galera.stop("n3")
     started = time.monotonic()
