@@ -10,7 +10,7 @@ from sqlproxy.errors import NoServerAvailable, ServerError, ServerLost, Sqlproxy
 from sqlproxy.routing.base import Decision, Router
 from sqlproxy.routing.causal import PREAMBLE, PREAMBLE_TO_ASK, needs_sync
 from sqlproxy.routing.hints import MAY_WRITE, Hint, redirect
-from sqlproxy.session import reports
+from sqlproxy.session import errand, reports
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.connect import Login, connect
 from sqlproxy.session.failure import Outcome, is_evidence, only_rolls_back
@@ -243,7 +243,7 @@ async def _wait(session: Session, mask: int, reason: str) -> None:
     if left <= 0:
         timeout = session.service.config.failover_timeout
         raise NoServerAvailable(f"No server took this statement within {timeout:g}s: {reason}")
-    session.wait_for(reason, bool(mask & WRITE))
+    errand.wait_for(session, reason, bool(mask & WRITE))
     with step(session, "wait for a server", **{"sqlproxy.reason": reason}):
         await session.service.changed(min(left, RETRY))
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.errors import NoServerAvailable, ServerError, ServerLost, SqlproxyError
-from sqlproxy.session import failure
+from sqlproxy.session import errand, failure, notes
 from sqlproxy.session.acquire import LossTold, acquire
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.conflicts import WORDS, conflict_of
@@ -169,7 +169,7 @@ class _Write:
         """The lost reply was an OK. ``server`` has the transaction now."""
         session = self._session
         session.state.lose_transaction()
-        session.note_on(server, self._mask)
+        notes.note_on(session, server, self._mask)
         session.log.clear()
         session.answer_ok()
 
@@ -243,7 +243,7 @@ class _Write:
 
     def _answer_late(self, server: str) -> None:
         """An earlier try went through: ``server`` has what it did."""
-        self._session.note_on(server, self._mask)
+        notes.note_on(self._session, server, self._mask)
         self._session.client.write(self._committed_reply())
         self._session.idle()
 
@@ -258,7 +258,7 @@ class _Write:
             text = f"The statement was not run because its commit token could not be written: {error.message}"
             raise SqlproxyError(text, code=error.code, sqlstate=error.sqlstate)
         if not backend.closed:
-            session.note(backend, self._mask, failed=True)
+            notes.note(session, backend, self._mask, failed=True)
         raise error
 
     # -- both
@@ -286,7 +286,7 @@ class _Write:
             return ""
         self._conflicts += 1
         asked = conflict_of(self._session, backend, code, committing=step == "commit", alone=False)
-        kind = await self._session.attend(backend, asked)
+        kind = await errand.attend(self._session, backend, asked)
         if failure.may_end(code):
             self._session.give_up(backend)  # whatever may still be open there must not be committed by the next BEGIN
         return f"a conflict on {backend.server} rolled it back: {WORDS[kind]}"
@@ -336,11 +336,11 @@ class _Write:
         raise self._undecided(NoServerAvailable("the commit token could not be written"))
 
     async def _call(self, backend: Backend, text: bytes) -> None:
-        await self._session.attend(backend, backend.call(bytes((COM_QUERY,)) + text, QUERY, NO_LIMIT))
+        await errand.attend(self._session, backend, backend.call(bytes((COM_QUERY,)) + text, QUERY, NO_LIMIT))
 
     async def _collect(self, backend: Backend) -> bytes:
         backend.stats.writes += 1
-        return await self._session.attend(backend, self._statement(backend))
+        return await errand.attend(self._session, backend, self._statement(backend))
 
     async def _roll_back(self, backend: Backend) -> None:
         try:
@@ -350,7 +350,7 @@ class _Write:
 
     def _answer(self, backend: Backend, reply: bytes) -> None:
         session = self._session
-        session.note(backend, self._mask, failed=False)
+        notes.note(session, backend, self._mask, failed=False)
         session.log.clear()
         session.client.write(reply)
         session.idle()

@@ -13,6 +13,7 @@ from sqlproxy.accounts import certificate
 from sqlproxy.accounts.model import Account
 from sqlproxy.accounts.refusal import access_denied, account_locked, host_blocked, shown_host
 from sqlproxy.errors import AccessDenied, ProtocolError, SqlproxyError
+from sqlproxy.session import errand
 from sqlproxy.session.acquire import acquire
 from sqlproxy.session.connect import Login
 from sqlproxy.session.session import Session
@@ -229,11 +230,11 @@ async def open_first(session: Session) -> None:
 
 
 async def _reach_first(session: Session) -> None:
-    session.limit_wait(session.service.config.login_timeout * 0.8)
+    errand.limit_wait(session, session.service.config.login_timeout * 0.8)
     try:
         await acquire(session, READ)
     finally:
-        session.stop_waiting()
+        errand.stop_waiting(session)
 
 
 def _needs_cleartext(account: Account) -> bool:

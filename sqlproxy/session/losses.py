@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.errors import ServerLost, SqlproxyError
-from sqlproxy.session import dispatch, failure
+from sqlproxy.session import dispatch, errand, failure
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.failure import Outcome
 from sqlproxy.session.trace import mark
@@ -63,7 +63,7 @@ def _on_conflict(session: Session, backend: Backend, code: int) -> bool:
         if failure.may_end(code):
             session._drop(backend)  # whatever may still be open there must not be committed by the BEGIN to come
         session._loss = (Outcome.TRANSACTION_LOST, f"a conflict on {backend.server} rolled it back")
-    session._start(partial(dispatch.run_after_conflict, backend=backend, code=code))
+    errand.start(session, partial(dispatch.run_after_conflict, backend=backend, code=code))
     return True
 
 
@@ -108,13 +108,13 @@ def _resolve(session: Session, outcome: Outcome, server: str, reason: str) -> No
         session.service.stats.reads_retried += 1
         mark(session, "run again", **{"sqlproxy.target": server, "sqlproxy.reason": reason})
         session.avoid = (session.service.snapshot.number, server, f"server {server}: {reason}")
-        session._start(dispatch.run)
+        errand.start(session, dispatch.run)
         return
     if outcome is Outcome.TRANSACTION_LOST and session.log.replayable:
         session._executing = None
         session._loss = (outcome, f"server {server} was lost ({reason})")
         mark(session, "transaction lost", **{"sqlproxy.target": server, "sqlproxy.reason": reason})
-        session._start(dispatch.run)
+        errand.start(session, dispatch.run)
         return
     if outcome is Outcome.CLOSE:
         log.warning("session %d: server %s was lost in the middle of a reply: %s", session.number, server, reason)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlproxy.routing.hints import Hint, Target
-from sqlproxy.session import guidance
+from sqlproxy.session import guidance, leaving
 from sqlproxy.session.attach import attach
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.client import Client
@@ -257,7 +257,7 @@ async def adopt(session: Session, pending: bytes, sockets: Sequence[socket.socke
     for backend, sock in zip(backends, sockets[1:], strict=True):
         await attach(sock, cast("asyncio.Protocol", backend))
     await attach(sockets[0], cast("asyncio.Protocol", session.client))
-    session.on_snapshot({view.name: view.reason for view in session.service.snapshot.servers if view.lost})
+    leaving.on_snapshot(session, {view.name: view.reason for view in session.service.snapshot.servers if view.lost})
     if pending:
         session.client.data_received(pending)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sqlproxy.inherited import SLOTS
+from sqlproxy.session import errand
 
 if TYPE_CHECKING:
     from sqlproxy.session.session import Session
@@ -50,7 +51,7 @@ def end(session: Session, query_only: bool) -> None:
     if not query_only:
         session.client.close()
     elif session.running_on is None:
-        session.interrupt()
+        errand.interrupt(session)
 
 
 class Registry:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sqlproxy.errors import ServerProtocolError, SqlproxyError
+from sqlproxy.session import errand
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.state import sets_reports
 from sqlproxy.sql.bits import CALL
@@ -45,7 +46,7 @@ async def ask(session: Session, command: bytes, backend: Backend) -> None:
     for entry in session.state.history.entries:
         option = entry.payload if entry.payload[0] == COM_SET_OPTION else option
     with suppress(SqlproxyError):
-        await session.attend(backend, backend.call(option, SINGLE, session.service.config.connect_timeout))
+        await errand.attend(session, backend, backend.call(option, SINGLE, session.service.config.connect_timeout))
         session.state.completed(backend.server, 0, backend.tracker.status, False, b"")
         if backend.tracker.changed:
             take(session, backend, payload_of(command))

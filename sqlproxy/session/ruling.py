@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from sqlproxy.errors import SqlproxyError
 from sqlproxy.routing.hints import Hint
 from sqlproxy.routing.rules import Verdict
+from sqlproxy.session import errand
 from sqlproxy.session.acquire import kill_query
 from sqlproxy.session.answers import Key, key_of
 from sqlproxy.session.rowcap import RowCap
@@ -142,7 +143,7 @@ class Ruling:
         self.timed_out = True
         backend = session.running_on
         if backend is None:
-            session.interrupt(SqlproxyError(self._too_late(), code=ER_TIMEOUT))
+            errand.interrupt(session, SqlproxyError(self._too_late(), code=ER_TIMEOUT))
             return
         self._kill(backend)
 

@@ -19,7 +19,7 @@ from sqlproxy.routing.base import Router
 from sqlproxy.routing.readconn import ReadConn
 from sqlproxy.routing.readwritesplit import ReadWriteSplit
 from sqlproxy.routing.rules import RuleBook
-from sqlproxy.session import guidance
+from sqlproxy.session import guidance, leaving
 from sqlproxy.session.answers import Answers
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.conflicts import ConflictCounters
@@ -305,7 +305,7 @@ class Service:
             del self._openings[limit]
             limit.reschedule(asyncio.get_running_loop().time())
         for session in [s for s in self.registry.sessions.values() if s.service is self]:
-            session.on_snapshot(lost)
+            leaving.on_snapshot(session, lost)
 
     def opening(self, server: str) -> int:
         """Connections being opened to a server now."""
@@ -316,7 +316,7 @@ class Service:
         if not self.suspects or not any(view.readable for view in self.snapshot.servers):
             return
         for session in [s for s in self.registry.sessions.values() if s.service is self]:
-            session.relieve(oldest)
+            leaving.relieve(session, oldest)
 
     def _restrict(self, snapshot: Snapshot) -> Snapshot:
         """Only this service's servers."""

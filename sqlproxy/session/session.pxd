@@ -96,13 +96,16 @@ cdef class Session(Owner):
     cdef bint _passes(self, unsigned long long mask, bytes data, Py_ssize_t start) except -1
     @cython.locals(tracker=ResponseTracker)
     cpdef on_reply(self, Backend backend, bytes chunk, bint done)
-    @cython.locals(state=SessionState, tracker=ResponseTracker, status=cython.int, failed=cython.bint,
+    @cython.locals(state=SessionState, tracker=ResponseTracker, failed=cython.bint, changed=cython.bint,
                    statement=PreparedStatement, long_data=tuple, now=cython.double)
     cdef _finish(self, Backend backend)
+    @cython.locals(tracker=ResponseTracker)
+    cdef tuple _finish_executing(self, Backend backend, PreparedStatement statement)
+    @cython.locals(state=SessionState, tracker=ResponseTracker, mask=cython.ulonglong, failed=cython.bint)
+    cdef _learn(self, Backend backend, PreparedStatement statement)
     @cython.locals(state=SessionState)
     cdef bint _speaks_for_session(self, Backend backend) except -1
     @cython.locals(command=bytes)
-    cdef PreparedStatement _prepared_at_hand(self)
+    cpdef PreparedStatement prepared_at_hand(self)
     cpdef idle(self)
     cdef _idle_since(self, double now)
-    cpdef stop_waiting(self)

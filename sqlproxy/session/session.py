@@ -8,18 +8,16 @@ in ``session.dispatch`` run by one task per command.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
-from sqlproxy.errors import NoServerAvailable, ProtocolError, SqlproxyError
+from sqlproxy.errors import ProtocolError, SqlproxyError
 from sqlproxy.routing.allow_list import AllowList
 from sqlproxy.routing.causal import needs_sync
 from sqlproxy.routing.hints import HintStack
 from sqlproxy.routing.rules import Candidates, Verdict
-from sqlproxy.session import dispatch, failure, guidance, leaving, losses, replay, reports, statements, uploading
+from sqlproxy.session import dispatch, errand, failure, guidance, leaving, losses, notes, replay, reports, uploading
 from sqlproxy.session.backend import Backend, Owner
 from sqlproxy.session.connect import Login
 from sqlproxy.session.failure import Outcome
@@ -69,9 +67,6 @@ from sqlproxy.wire.response import QUERY
 if TYPE_CHECKING:
     from sqlproxy.session.client import Client
     from sqlproxy.session.service import Service
-
-log = logging.getLogger("sqlproxy.session")
-T = TypeVar("T")
 
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
 _PROGRESS: Final = b"\xff\xff\xff"  # begins MariaDB's report on a long statement, which its reply follows
@@ -174,7 +169,7 @@ class Session(Owner):
             return
         self.busy = True
         self.avoid = (-1, "", "")
-        self._start(dispatch.run)
+        errand.start(self, dispatch.run)
 
     def _plain(self, command: bytes) -> bytes:
         """The command without its query attributes, which are kept aside; b"" when they are malformed, and answered."""
@@ -197,7 +192,7 @@ class Session(Owner):
 
     def _execute_fast(self, command: bytes) -> bool:
         """Whether the command is on its way; what is malformed is answered by the slow path."""
-        statement = self._prepared_at_hand()
+        statement = self.prepared_at_hand()
         if statement is None or statement.long_data_size:
             return False
         if statement.mask & self._slow and not self._passes(statement.mask, statement.payload, 1):
@@ -328,28 +323,14 @@ class Session(Owner):
         """The reply is complete: learn from it, take the next command."""
         state = self.state
         tracker = backend.tracker
-        status = tracker.status
         failed = tracker.error != 0
         statement = self._executing
         long_data: tuple[bytes, ...] = ()
         if statement is not None:
-            if tracker.described:
-                statements.note_definitions(self, backend, statement)
-            if statement.long_data_size or statement.cursor:
-                long_data = tuple(statement.long_data)
-                statement.reset()
-            if not failed and status & SERVER_STATUS_CURSOR_EXISTS:
-                statement.cursor = backend.server
-            self._executing = None
-        if self._speaks_for_session(backend) and (tracker.changed or state.needs(self._mask, status, backend.server)):
-            text = payload_of(self._command) if self._mask & EFFECTS else b""  # of no use without
-            if failed and self._mask & MULTI and tracker.first != 0xFF:  # what came before the one that failed is done
-                state.completed(backend.server, self._mask & ~UNLOCK_TABLES, status, False, text)
-            else:
-                state.completed(backend.server, self._mask, status, failed, text)
-            if tracker.changed:
-                reports.take(self, backend, statement.payload if statement is not None else payload_of(self._command))
-            backend.applied = state.history.position
+            long_data = self._finish_executing(backend, statement)
+        changed = tracker.changed or state.needs(self._mask, tracker.status, backend.server)
+        if changed and self._speaks_for_session(backend):
+            self._learn(backend, statement)
         now = self.service.ledger.enter(self, backend, statement, failed)
         if backend.server != state.found and tracker.first > 0 and not failed:
             state.note_found(backend.server, self._mask, self._kind)
@@ -363,9 +344,38 @@ class Session(Owner):
             self.log.take(self, backend, statement, long_data)
         self._current = None
         if failed and self._mask & _ACTS_AND_FAILS and tracker.error != ER_PARSE_ERROR and not state.pins:
-            self._start(partial(reports.ask, backend=backend))
+            errand.start(self, partial(reports.ask, backend=backend))
             return
         self._idle_since(now)
+
+    def _finish_executing(self, backend: Backend, statement: PreparedStatement) -> tuple[bytes, ...]:
+        """A prepared statement has been executed; the long data it had been sent."""
+        tracker = backend.tracker
+        long_data: tuple[bytes, ...] = ()
+        if tracker.described:
+            notes.note_definitions(self, backend, statement)
+        if statement.long_data_size or statement.cursor:
+            long_data = tuple(statement.long_data)
+            statement.reset()
+        if not tracker.error and tracker.status & SERVER_STATUS_CURSOR_EXISTS:
+            statement.cursor = backend.server
+        self._executing = None
+        return long_data
+
+    def _learn(self, backend: Backend, statement: PreparedStatement | None) -> None:
+        """What the statement has done to the session's state."""
+        state = self.state
+        tracker = backend.tracker
+        text = payload_of(self._command) if self._mask & EFFECTS else b""  # of no use without
+        mask = self._mask
+        failed = tracker.error != 0
+        if failed and mask & MULTI and tracker.first != 0xFF:  # what came before the one that failed is done
+            mask &= ~UNLOCK_TABLES
+            failed = False
+        state.completed(backend.server, mask, tracker.status, failed, text)
+        if tracker.changed:
+            reports.take(self, backend, statement.payload if statement is not None else payload_of(self._command))
+        backend.applied = state.history.position
 
     def _speaks_for_session(self, backend: Backend) -> bool:
         """False for the server of an open cursor when the session has gone on elsewhere."""
@@ -414,7 +424,8 @@ class Session(Owner):
         if self.trace is not None:
             end_trace(self)
         self.busy = False
-        self.stop_waiting()
+        if self.waiting:
+            errand.stop_waiting(self)
         self.active_at = now
         if self.service.leaving:
             leaving.leave(self, self.service.leaving)
@@ -430,16 +441,8 @@ class Session(Owner):
         """A backend broke or was given up."""
         losses.on_lost(self, backend, reason)
 
-    def on_snapshot(self, lost: dict[str, str]) -> None:
-        """The servers' roles have changed; ``lost``: servers that are gone, and why."""
-        leaving.on_snapshot(self, lost)
-
-    def relieve(self, oldest: int) -> None:
-        """Servers are silent: see ``session.leaving``."""
-        leaving.relieve(self, oldest)
-
     def _fail(self, error: SqlproxyError) -> None:
-        self.service.ledger.refuse(self, self._prepared_at_hand(), error)
+        self.service.ledger.refuse(self, self.prepared_at_hand(), error)
         self.client.send_error(self._command, error)
 
     @property
@@ -447,8 +450,8 @@ class Session(Owner):
         """What the client sent last, headers included."""
         return self._command
 
-    def _prepared_at_hand(self) -> PreparedStatement | None:
-        """The prepared statement that the command at hand executes; None when it is too short to name one."""
+    def prepared_at_hand(self) -> PreparedStatement | None:
+        """The prepared statement that the command at hand executes; None also when it is too short to name one."""
         command = self._command
         if command[HEADER] in (COM_STMT_EXECUTE, COM_STMT_BULK_EXECUTE) and names_statement(command):
             return self.state.statements.get(statement_id(command))
@@ -470,50 +473,13 @@ class Session(Owner):
 
     # -- slow paths
 
-    def _start(self, run: Callable[[Session, bytes], Awaitable[None]]) -> None:
-        if not self.deadline:
-            self.deadline = asyncio.get_running_loop().time() + self.service.config.failover_timeout
-        self._task = asyncio.get_running_loop().create_task(self._guard(run))
-
-    async def _guard(self, run: Callable[[Session, bytes], Awaitable[None]]) -> None:
-        """Run a slow path; whatever goes wrong is answered."""
-        try:
-            await run(self, self._command)
-        except SqlproxyError as error:
-            self._executing = None
-            self._fail(error)
-            self.idle()
-        except Exception:
-            log.exception("session %d: internal error", self.number)
-            self.client.close()
-        finally:
-            if self._task is asyncio.current_task():  # else the next command has begun its own
-                self._task = None
-                self.stop_waiting()
-
     def stream(self, backend: Backend, command: bytes, kind: int, mask: int) -> None:
         """Send a command whose reply takes the fast path; the end of a slow path."""
         self._task = None
-        self.stop_waiting()
+        errand.stop_waiting(self)
         config = self.service.config
         self.service.note_pause(asyncio.get_running_loop().time() - self.deadline + config.failover_timeout)
         self._send(backend, command, kind, mask)
-
-    def wait_for(self, reason: str, write: bool) -> None:
-        """The command at hand begins, or goes on, to wait. Raises NoServerAvailable when too many wait already."""
-        service = self.service
-        if not self.waiting:
-            if service.waiting >= service.config.max_waiting:
-                raise NoServerAvailable(f"{service.waiting} statements are waiting for a server already: {reason}")
-            service.waiting += 1
-            service.stats.primary_waits += write
-        self.waiting = reason
-
-    def stop_waiting(self) -> None:
-        """The wait is over, whatever came of it."""
-        if self.waiting:
-            self.service.waiting -= 1
-            self.waiting = ""
 
     def _passes(self, mask: int, data: bytes, start: int) -> bool:
         """Rules may concern the statement ``data[start:]``, but none acts and nothing else is in its way."""
@@ -549,39 +515,10 @@ class Session(Owner):
         """The next command streamed executes this statement."""
         self._executing = statement
 
-    def note(self, backend: Backend, mask: int, failed: bool) -> None:
-        """Take in a statement whose reply was collected instead of streamed."""
-        self._mask = mask
-        self._size = 0
-        statement = self._prepared_at_hand()
-        if statement is not None and backend.tracker.described:
-            statements.note_definitions(self, backend, statement)
-        self.service.ledger.enter(self, backend, statement, failed)
-        self.state.completed(backend.server, mask, backend.tracker.status, failed, payload_of(self._command))
-        backend.applied = self.state.history.position
-
-    def note_as(self, backend: Backend, mask: int, payload: bytes) -> None:
-        """Take in a statement in the words of another that does the same on any server."""
-        self.state.completed(backend.server, mask, backend.tracker.status, False, payload)
-        backend.applied = self.state.history.position
-
-    def note_on(self, server: str, mask: int) -> None:
-        """Take in a statement that turns out to have succeeded; its effects are on ``server``."""
-        self.state.completed(server, mask, self.state.status, False, payload_of(self._command))
-
     def answer_ok(self) -> None:
         """OK as the whole answer to the command at hand."""
         self.client.send_ok(self._command, self.state.status)
         self.idle()
-
-    async def attend(self, backend: Backend, reply: Awaitable[T]) -> T:
-        """Await what a backend does for the client, who may KILL it there."""
-        self._attending = backend
-        self._sent = self.service.ticks
-        try:
-            return await reply
-        finally:
-            self._attending = None
 
     # -- flow control and the end
 
@@ -602,17 +539,6 @@ class Session(Owner):
     def on_backend_drained(self) -> None:
         """The server reads again."""
         self.client.resume_reading()
-
-    def interrupt(self, error: SqlproxyError | None = None) -> bool:
-        """KILL QUERY for a statement that has not reached a server; whether there was one."""
-        task = self._task
-        if task is None or self.running_on is not None or self.in_doubt:
-            return False
-        task.cancel()
-        self._task = None
-        self._fail(error or SqlproxyError("Query execution was interrupted", code=1317, sqlstate="70100"))
-        self.idle()
-        return True
 
     @property
     def unsettled(self) -> bool:
@@ -636,10 +562,6 @@ class Session(Owner):
         self.hints.clear()
         guidance.follow_rules(self)
 
-    def limit_wait(self, seconds: float) -> None:
-        """What is waited for from now on, is waited for no longer than this."""
-        self.deadline = asyncio.get_running_loop().time() + min(seconds, self.service.config.failover_timeout)
-
     def close(self) -> None:
         """The client is gone."""
         if self.trace is not None:
@@ -652,7 +574,7 @@ class Session(Owner):
             self.ruling = None
         if self.rules is not None:
             self.service.mirrors.forget(self.number)
-        self.stop_waiting()
+        errand.stop_waiting(self)
         self._current = None
         reusable = not (self.busy or self._task or self.state.in_transaction or self.state.pins or self._loss)
         touched = bool(self.state.written or self.state.history.position or self.state.last_statement)

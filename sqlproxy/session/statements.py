@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.errors import PacketTooLarge, ServerError, ServerLost, SqlproxyError
-from sqlproxy.session import guidance, ruling
+from sqlproxy.session import guidance, notes, ruling
 from sqlproxy.session.acquire import acquire, refuse_evidence
 from sqlproxy.session.allowing import check_statement
 from sqlproxy.session.backend import Backend
@@ -16,7 +16,6 @@ from sqlproxy.session.prepared import (
     LONG_DATA_HEAD,
     BackendStatement,
     PreparedStatement,
-    describe,
     long_data_on,
     packet_on,
     reply_kind,
@@ -43,7 +42,6 @@ from sqlproxy.wire.constants import (
     HEADER,
     MARIADB_CLIENT_CACHE_METADATA,
     NATIVE,
-    SERVER_STATUS_CURSOR_EXISTS,
 )
 from sqlproxy.wire.definitions import Definitions, columns_of, digest_of
 from sqlproxy.wire.framing import payload_of
@@ -114,9 +112,9 @@ async def keep_answer(session: Session, backend: Backend, payload: bytes, mask: 
     literal = await _as_literal(backend, names, limit)
     if literal:
         await backend.call(literal, QUERY, limit)  # also for ROW_COUNT(), which is 0 after a SET
-        session.note_as(backend, SESSION | LITERAL_ONLY, literal)
+        notes.note_as(session, backend, SESSION | LITERAL_ONLY, literal)
     else:
-        session.note(backend, mask, failed=False)
+        notes.note(session, backend, mask, failed=False)
     session.client.write(reply)
     session.idle()
 
@@ -221,15 +219,6 @@ def execution(
     if target.version < 0:
         backend.fill = Definitions(target.definitions)
     return packet_on(statement, target, command, block)
-
-
-def note_definitions(session: Session, backend: Backend, statement: PreparedStatement) -> None:
-    """The reply to an execution had definitions: what MariaDB leaves out from now on, unless it opened a cursor."""
-    target = backend.statements.get(statement.number)
-    if target is None or not session.login.capabilities & MARIADB_CLIENT_CACHE_METADATA:
-        return
-    if not backend.tracker.status & SERVER_STATUS_CURSOR_EXISTS:
-        describe(statement, target, digest_of(backend.tracker.definitions))
 
 
 def _definitions(session: Session, backend: Backend, reply: bytes) -> list[bytes]:

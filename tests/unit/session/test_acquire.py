@@ -10,6 +10,7 @@ import pytest
 
 from sqlproxy.errors import ServerError
 from sqlproxy.session import acquire as acquire_module
+from sqlproxy.session import errand
 from sqlproxy.session.backend import Backend
 from sqlproxy.topology.model import Role
 from tests.support.fakes import Bench, error_in, is_ok, packets, query, settle
@@ -219,7 +220,7 @@ async def test_a_killed_query_that_waits_is_interrupted_and_the_session_goes_on(
     client = b.client()
     client.send(query("INSERT INTO t VALUES (1)") + query("INSERT INTO t VALUES (2)"))
     await settle()
-    assert client.session.interrupt()
+    assert errand.interrupt(client.session)
     await settle()
     assert error_in(client.take()) == (1317, "Query execution was interrupted")
     b.publish(n1=Role.PRIMARY)
@@ -237,7 +238,7 @@ async def test_a_query_killed_while_settings_are_replayed_takes_that_connection_
     b.fleet["n1"].script = lambda connection, payload: b""
     client.send(query("INSERT INTO t VALUES (1)"))
     await settle()
-    assert client.session.interrupt()
+    assert errand.interrupt(client.session)
     await settle()
     client.take()
     b.fleet["n1"].script = None
