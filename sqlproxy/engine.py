@@ -11,16 +11,16 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlproxy import allow_files, tls
+from sqlproxy import tls
 from sqlproxy.accounts.registry import AccountRegistry
 from sqlproxy.accounts.throttle import Throttle
 from sqlproxy.config import ServiceConfig, Settings
 from sqlproxy.handover import Arrival, Departure
 from sqlproxy.listener import Listener, open_all
 from sqlproxy.pace import Pace
+from sqlproxy.reload_needs import Prepared, Sockets, allow_lists, moved_addresses, new_addresses, servers_of
 from sqlproxy.routing.allow_list import AllowList, Entry, Unlisted
 from sqlproxy.routing.rules import RuleBook
 from sqlproxy.session import overview
@@ -33,7 +33,7 @@ from sqlproxy.session.session import Session
 from sqlproxy.session.silence import SilenceWatch
 from sqlproxy.session.stats import ServiceStats
 from sqlproxy.session.trace import Tracing
-from sqlproxy.topology.model import Address, Server
+from sqlproxy.topology.model import Address
 from sqlproxy.topology.publisher import Publisher
 from sqlproxy.wire.rsa import RSAKey
 
@@ -42,54 +42,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sqlproxy.app")
 
-Sockets = Mapping[str, Sequence[tuple[Address, socket.socket]]]  # by service
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What a changed configuration needs, opened and read: TLS contexts and new listening sockets by service."""
-
-    settings: Settings
-    contexts: Mapping[str, ssl.SSLContext | None]
-    sockets: Sockets
-    allow_lists: Mapping[str, AllowList]
-
-
-def servers_of(config: ServiceConfig, servers: Sequence[Server]) -> list[Server]:
-    """The servers that a service uses."""
-    return [server for server in servers if not config.servers or server.name in config.servers]
-
-
-def new_addresses(before: Settings, after: Settings) -> dict[str, list[Address]]:
-    """Where services have to listen and nobody does yet; services without such addresses are left out."""
-    known = {address for config in before.services for address in config.listen}
-    return _addresses(after, lambda name, address: address not in known)
-
-
-def moved_addresses(before: Settings, after: Settings) -> dict[str, list[Address]]:
-    """Where services have to listen and another does until then; services without such addresses are left out."""
-    known = {address: config.name for config in before.services for address in config.listen}
-    return _addresses(after, lambda name, address: known.get(address, name) != name)
-
-
-def _addresses(settings: Settings, which: Callable[[str, Address], bool]) -> dict[str, list[Address]]:
-    found = {
-        config.name: [found for found in config.listen if which(config.name, found)] for config in settings.services
-    }
-    return {name: addresses for name, addresses in found.items() if addresses}
-
-
 _ARRIVAL_GRACE = 1.0  # seconds for sessions that were promised to a process that ends
 _LOOK_EVERY = 0.1  # seconds between two looks whether sessions have ended
-
-
-def _allow_lists(settings: Settings) -> dict[str, AllowList]:
-    """The allow lists that settings ask for, by service. Raises SqlproxyError when a file cannot be used."""
-    return {
-        config.name: AllowList(config.name, config.allow_list, allow_files.entries_for(config.name, config.allow_list))
-        for config in settings.services
-        if config.allow_list.mode != "off"
-    }
 
 
 class Engine:
@@ -130,7 +84,7 @@ class Engine:
         self.accounts.on_change = self._accounts_changed
         self._listeners = {service.name: Listener(service) for service in self.services}
         self._book = RuleBook(())
-        self._govern(_allow_lists(settings))
+        self._govern(allow_lists(settings))
         self._exporter: Exporter | None = None
         self._trace()
 
@@ -264,7 +218,7 @@ class Engine:
         made_at_start = [service for service in self.services if tls.is_self_signed(service.config.tls)]
         contexts = tls.contexts(settings, kept={service.name: service.tls for service in made_at_start})
         opened: dict[str, list[tuple[Address, socket.socket]]] = {}
-        self._prepared = Prepared(settings, contexts, opened, _allow_lists(settings))
+        self._prepared = Prepared(settings, contexts, opened, allow_lists(settings))
         for name, addresses in new_addresses(self.settings, settings).items():
             opened[name] = open_all(name, addresses) if sockets is None else list(sockets[name])
 

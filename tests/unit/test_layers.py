@@ -62,9 +62,13 @@ MAY_IMPORT = {
     "systemd": set[str](),
     "channel": BASE,
     "handover": SESSION,
-    "engine": EDGE | {"handover", "otel", "pace"},
+    "reload_needs": SESSION | {"allow_files"},
+    "engine": EDGE | {"handover", "otel", "pace", "reload_needs"},
     "fleet": SESSION,
-    "supervisor": EDGE | {"app", "channel", "engine", "fleet", "pace", "reload", "reloading", "steering", "upgrade"},
+    "supervisor": EDGE
+    | {"app", "channel", "fleet", "pace", "reload", "reload_needs", "reloading", "steering", "upgrade"}
+    | {"worker_process"},
+    "worker_process": EDGE | {"channel", "reload_needs"},
     "worker": EDGE | {"channel", "engine", "loops"},
     "migrate": SETTINGS,
     "lab": (EDGE - {"admin"}) | {"door"},

@@ -1,4 +1,4 @@
-"""What a supervisor does with a worker that is not there any more."""
+"""What is done with a worker that is not there any more."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sqlproxy.errors import SqlproxyError
-from sqlproxy.supervisor import WorkerProcess
 from sqlproxy.topology.model import Address
+from sqlproxy.worker_process import WorkerProcess
 
 
 class Told:

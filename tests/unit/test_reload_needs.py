@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sqlproxy.config import Settings, validate
-from sqlproxy.engine import moved_addresses, new_addresses
+from sqlproxy.reload_needs import moved_addresses, new_addresses
 
 
 def settings(**listen: list[int]) -> Settings:
