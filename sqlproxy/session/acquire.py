@@ -10,18 +10,19 @@ from sqlproxy.errors import NoServerAvailable, ServerError, ServerLost, Sqlproxy
 from sqlproxy.routing.base import Decision, Router
 from sqlproxy.routing.causal import PREAMBLE, PREAMBLE_TO_ASK, needs_sync
 from sqlproxy.routing.hints import MAY_WRITE, Hint, redirect
-from sqlproxy.session import errand, reports
+from sqlproxy.session import errand, insert_ids, reports
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.connect import Login, connect
 from sqlproxy.session.failure import Outcome, is_evidence, only_rolls_back
 from sqlproxy.session.guidance import ignore_hint
 from sqlproxy.session.history import is_replayable
+from sqlproxy.session.insert_ids import NEEDS
 from sqlproxy.session.pool import Pool, reuse
 from sqlproxy.session.state import EFFECTS
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.session.trace import step
 from sqlproxy.session.transaction import chains, leaves, outgrows_replica
-from sqlproxy.sql.bits import LAST, MULTI, READ, SESSION, WRITE
+from sqlproxy.sql.bits import FOUND_ROWS, LAST, MULTI, READ, SESSION, SHOW, WRITE
 from sqlproxy.wire.constants import (
     COM_QUERY,
     ER_CON_COUNT_ERROR,
@@ -55,6 +56,8 @@ async def acquire(session: Session, mask: int, position: int | None = None, hint
     """
     if position is None:
         session.check_writable(mask)
+        if mask & LAST and not mask & SHOW:
+            _refuse_lost_answer(session, mask)
     failed = _Failed(session, hint)
     while True:
         await _settle_loss(session, mask)
@@ -86,6 +89,17 @@ async def acquire(session: Session, mask: int, position: int | None = None, hint
             continue
         await _wait(session, mask, failed.reason or refused)
         failed.forget()
+
+
+def _refuse_lost_answer(session: Session, mask: int) -> None:
+    """Raises SqlproxyError for what no connection can tell any more; SHOW WARNINGS then finds none."""
+    state = session.state
+    if not state.begun:
+        return
+    if mask & FOUND_ROWS and not state.found:
+        raise SqlproxyError("FOUND_ROWS() is not known: the connection with the newest SELECT was lost")
+    if not mask & FOUND_ROWS and not state.last:
+        raise SqlproxyError("What the statement before this one has left behind is not known: its connection was lost")
 
 
 class _Failed:
@@ -339,6 +353,8 @@ async def _make_current(session: Session, backend: Backend, position: int | None
     if differs and position is None and not state.in_transaction:
         await _align_autocommit(backend, state.status, limit)
     await _catch_up(session, backend, mask)
+    if mask & WRITE and mask & NEEDS:
+        await insert_ids.bring(session, backend, mask, limit)
     if state.next_transaction and backend.server != state.context.last:
         await backend.call(state.next_transaction, QUERY, limit)
 

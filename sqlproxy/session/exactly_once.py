@@ -34,6 +34,7 @@ from sqlproxy.wire.constants import (
     ER_SERVER_SHUTDOWN,
 )
 from sqlproxy.wire.framing import payload_of
+from sqlproxy.wire.packets import parse_ok
 from sqlproxy.wire.response import QUERY
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 Run = Callable[[Backend], Awaitable[bytes]]  # the client's statement on a backend: its collected reply
 
 NO_LIMIT: Final = 1e8  # seconds: statements and commits take as long as they take, the monitor ends hung servers
+_LOST_THREAD: Final = 0  # of no connection: the one on which an earlier try went through is gone
 _PAUSE: Final = 0.02  # seconds at most before a conflict is tried again
 _OPENS: Final = BEGIN | BEGIN_READ_ONLY
 
@@ -214,12 +216,15 @@ class _Write:
             except ServerError as error:
                 if error.code == ER_DUP_ENTRY and step == "token" and self._doubt:
                     await self._roll_back(backend)
-                    self._answer(backend, self._committed_reply())
+                    reply = self._committed_reply()
+                    self._note_insert_id(backend.server, _LOST_THREAD, reply)
+                    self._answer(backend, reply)
                     return
                 if not await self._why_again(backend, error, step):
                     await self._refuse_single(backend, error, step)
                     return
             else:
+                self._note_insert_id(backend.server, backend.thread_id, self._reply)
                 self._answer(backend, self._reply)
                 return
             await asyncio.sleep(random.uniform(0.001, _PAUSE) if self._conflicts else 0)
@@ -243,9 +248,17 @@ class _Write:
 
     def _answer_late(self, server: str) -> None:
         """An earlier try went through: ``server`` has what it did."""
+        reply = self._committed_reply()
         notes.note_on(self._session, server, self._mask)
-        self._session.client.write(self._committed_reply())
+        self._note_insert_id(server, _LOST_THREAD, reply)
+        self._session.client.write(reply)
         self._session.idle()
+
+    def _note_insert_id(self, server: str, thread_id: int, reply: bytes) -> None:
+        """The statement may have set LAST_INSERT_ID(), on this connection."""
+        insert_id = parse_ok(payload_of(reply)).insert_id
+        if insert_id:
+            self._session.state.hold_insert_id(server, thread_id, insert_id)
 
     async def _refuse_single(self, backend: Backend, error: ServerError, step: str) -> None:
         """The statement has failed; unless an earlier try of it went through, the client reads why."""

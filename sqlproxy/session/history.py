@@ -41,6 +41,8 @@ _SETTINGS: Final = frozenset(
     b"max_execution_time group_concat_max_len optimizer_switch default_storage_engine storage_engine".split()
 )
 _SPECIAL: Final = ("names", "charset", "role", "transaction")  # assignments whose value is no expression
+# Variables that statements use up, or go on changing: an INSERT takes the one, each RAND() the others.
+_USED_UP: Final = frozenset(("insert_id", "rand_seed1", "rand_seed2"))
 # Settings that decide how the text of later statements is read.
 _READING: Final = re.compile(r"session (names|charset|character_set_.*|collation_.*|sql_mode)")
 
@@ -138,8 +140,19 @@ def is_replayable(mask: int, payload: bytes, mode: int) -> bool:
         return True
     assignments = set_assignments(payload, 1, mode)
     return bool(assignments) and all(
-        name in _SPECIAL or _is_repeatable(value, mode, scope != "user") for scope, name, value in assignments
+        name in _SPECIAL or (_is_repeatable(value, mode, scope != "user") and not _is_used_up(scope, name))
+        for scope, name, value in assignments
     )
+
+
+def names_next_id(payload: bytes, mode: int) -> bool:
+    """Whether a SET says which id the next INSERT hands out, and nothing else."""
+    assignments = set_assignments(payload, 1, mode)
+    return bool(assignments) and all(name == "insert_id" and scope != "user" for scope, name, _ in assignments)
+
+
+def _is_used_up(scope: str, name: str) -> bool:
+    return scope != "user" and name in _USED_UP
 
 
 def _is_repeatable(value: bytes, mode: int, bare: bool) -> bool:

@@ -71,6 +71,7 @@ def on_lost(session: Session, backend: Backend, reason: str) -> None:
     """A backend broke or was given up."""
     if session.backends.get(backend.server) is backend:
         del session.backends[backend.server]
+        session.state.forget_answers(backend.server)
     session.service.evidence(backend.server, reason)
     pinned = session.state.context.pinned == backend.server
     in_transaction = session.state.context.transaction == backend.server

@@ -154,6 +154,8 @@ def _pack_state(state: SessionState) -> StateParcel:
     return StateParcel(
         state.database,
         state.found,
+        state.insert_id,
+        state.insert_holder,
         state.last,
         state.mode,
         state.begun,
@@ -308,7 +310,6 @@ def _restore(session: Session, parcel: Parcel) -> None:
 
 
 def _restore_state(state: SessionState, parcel: StateParcel, generations: int) -> None:
-    state.database, state.found = parcel.database, parcel.found
     state.next_transaction = parcel.next_transaction
     state.written, state.written_on = parcel.written, parcel.written_on
     state.last_statement, state.last_prepared = parcel.last_statement, parcel.last_prepared
@@ -318,6 +319,8 @@ def _restore_state(state: SessionState, parcel: StateParcel, generations: int) -
     state.history.entries, state.history.position = list(entries), parcel.position
     state.begin(parcel.status, parcel.last)
     state.begun = parcel.begun
+    state.database, state.found = parcel.database, parcel.found
+    state.insert_id, state.insert_holder = parcel.insert_id, parcel.insert_holder
     state.mode = parcel.mode & ~MODE_SERVERS | generations
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlproxy.session.insert_ids import id_after
 from sqlproxy.session.prepared import PreparedStatement, describe
 from sqlproxy.wire.constants import MARIADB_CLIENT_CACHE_METADATA, SERVER_STATUS_CURSOR_EXISTS
 from sqlproxy.wire.definitions import digest_of
@@ -23,6 +24,8 @@ def note(session: Session, backend: Backend, mask: int, failed: bool) -> None:
         note_definitions(session, backend, statement)
     session.service.ledger.enter(session, backend, statement, failed)
     note_as(session, backend, mask, payload_of(session.command_at_hand), failed)
+    if not failed:
+        note_insert_id(session, backend, mask)
 
 
 def note_as(session: Session, backend: Backend, mask: int, payload: bytes, failed: bool = False) -> None:
@@ -35,6 +38,13 @@ def note_on(session: Session, server: str, mask: int) -> None:
     """The command at hand, which turns out to have succeeded; its effects are on ``server``."""
     state = session.state
     state.completed(server, mask, state.status, False, payload_of(session.command_at_hand))
+
+
+def note_insert_id(session: Session, backend: Backend, mask: int) -> None:
+    """The command at hand, a success, may have changed LAST_INSERT_ID()."""
+    insert_id = id_after(mask, session.text_at_hand, backend.tracker.insert_id)
+    if insert_id:
+        session.state.hold_insert_id(backend.server, backend.thread_id, insert_id)
 
 
 def note_definitions(session: Session, backend: Backend, statement: PreparedStatement) -> None:

@@ -70,6 +70,8 @@ class StateParcel:
 
     database: bytes
     found: str
+    insert_id: int
+    insert_holder: tuple[str, int]
     last: str
     mode: int
     begun: bool

@@ -12,7 +12,7 @@ from sqlproxy.wire.response cimport ResponseTracker
 
 cdef unsigned long long OPAQUE
 cdef Py_ssize_t HEADER, _OVERHEAD
-cdef int COM_STMT_FETCH, CURSOR, ER_LOCK_DEADLOCK
+cdef int COM_STMT_FETCH, CURSOR, ER_LOCK_DEADLOCK, QUERY
 
 cdef class Step:
     cdef readonly bytes command
@@ -32,15 +32,17 @@ cdef class TransactionLog:
     cdef public str reason
     cdef public bytes prelude
     cdef public long long position
+    cdef public object insert_id
     cdef long long _found_position
     cdef bytes _found_prelude
+    cdef object _found_insert_id
     cdef bint _found_open
 
     @cython.locals(state=SessionState)
     cpdef expect(self, Session session, Backend backend)
     @cython.locals(state=SessionState, tracker=ResponseTracker, checksum=Checksum, kind=int, command=bytes, mask=cython.ulonglong)
     cpdef take(self, Session session, Backend backend, PreparedStatement statement, tuple long_data)
-    cpdef begin(self, long long position, bytes prelude)
+    cpdef begin(self, long long position, bytes prelude, object insert_id)
     cpdef record(self, Step step)
     cpdef forbid(self, str reason)
     cpdef clear(self)

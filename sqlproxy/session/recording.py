@@ -14,7 +14,7 @@ from sqlproxy.wire import codec
 from sqlproxy.wire.attributes import NONE
 from sqlproxy.wire.checksum import Checksum
 from sqlproxy.wire.constants import COM_QUERY, COM_STMT_FETCH, HEADER, SERVER_STATUS_IN_TRANS_READONLY
-from sqlproxy.wire.response import CURSOR
+from sqlproxy.wire.response import CURSOR, QUERY
 
 if TYPE_CHECKING:
     from sqlproxy.session.backend import Backend
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _OVERHEAD: Final = 256  # bytes accounted for a step besides its command
 _READ_ONLY: Final = codec.packet(0, bytes((COM_QUERY,)) + b"START TRANSACTION READ ONLY")
+_READ_WRITE: Final = codec.packet(0, bytes((COM_QUERY,)) + b"START TRANSACTION READ WRITE")
 
 
 class Step:
@@ -61,7 +62,7 @@ class TransactionLog:
     """The steps of the open transaction. ``reason`` says why it cannot be replayed, "" when it can.
 
     ``prelude`` is the payload of a SET TRANSACTION that it began with; ``position`` the session history's position
-    then.
+    and ``insert_id`` what is known of LAST_INSERT_ID() then.
     """
 
     def __init__(self, max_size: int) -> None:
@@ -71,8 +72,10 @@ class TransactionLog:
         self.reason = ""
         self.prelude = b""
         self.position = 0
+        self.insert_id = 0
         self._found_position = 0  # of the history, when the statement at hand was sent
         self._found_prelude = b""  # SET TRANSACTION in force then
+        self._found_insert_id = 0  # and LAST_INSERT_ID()
         self._found_open = False  # a transaction, then
 
     def expect(self, session: Session, backend: Backend) -> None:
@@ -80,6 +83,7 @@ class TransactionLog:
         state = session.state
         self._found_position = state.history.position
         self._found_prelude = state.next_transaction
+        self._found_insert_id = state.insert_id
         self._found_open = state.transaction != ""
         backend.tracker.checksum = Checksum()
         backend.tracker.counts = session.counts
@@ -93,7 +97,7 @@ class TransactionLog:
             self.clear()
             return
         if not self._found_open or (begins_anew(session._mask) and not tracker.error):
-            self.begin(self._found_position, self._found_prelude)
+            self.begin(self._found_position, self._found_prelude, self._found_insert_id)
         elif not self.steps:
             self.forbid("its beginning was not recorded")
         if session._doubtful:
@@ -105,19 +109,21 @@ class TransactionLog:
         types = statement.types if statement is not None else b""
         digest, kind = checksum.digest(), session._kind
         command, mask, insert_id = session._command, session._mask, tracker.insert_id
-        if chains(mask) and state.status & SERVER_STATUS_IN_TRANS_READONLY:
-            command = _READ_ONLY  # elsewhere there is no transaction before it to be like
+        if chains(mask):  # elsewhere there is no transaction before it to be like
+            command = _READ_ONLY if state.status & SERVER_STATUS_IN_TRANS_READONLY else _READ_WRITE
+            kind, statement, types = QUERY, None, b""
         self.record(Step(command, kind, mask, digest, insert_id, statement, types, long_data, session.block))
         if mask & OPAQUE:
             self.forbid("one of its statements may have committed a part of it")
         if kind == CURSOR or command[HEADER] == COM_STMT_FETCH:
             self.forbid("it has read through a cursor")
 
-    def begin(self, position: int, prelude: bytes) -> None:
+    def begin(self, position: int, prelude: bytes, insert_id: int) -> None:
         """A new transaction."""
         self.clear()
         self.position = position
         self.prelude = prelude
+        self.insert_id = insert_id
 
     def record(self, step: Step) -> None:
         """Take in a completed statement; beyond the size cap everything is dropped."""

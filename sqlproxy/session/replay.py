@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from sqlproxy.errors import ServerError, ServerLost, SqlproxyError
-from sqlproxy.session import acquire, statements
+from sqlproxy.session import acquire, insert_ids, statements
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.prepared import long_data_on, packet_on
 from sqlproxy.session.tally import Tally
@@ -103,6 +103,9 @@ async def _once(session: Session, claim: bytes, anywhere: bool) -> None:
     mask = steps[0].mask if anywhere else steps[0].mask & ~TARGETS | WRITE
     backend = await acquire.acquire(session, mask, session.log.position)
     try:
+        if session.log.insert_id and insert_ids.reads_earlier_id(steps):
+            why = "it was set before this transaction"
+            await insert_ids.give(backend, session.log.insert_id, why, session.service.config.connect_timeout)
         if session.log.prelude:
             await backend.call(session.log.prelude, QUERY, session.service.config.connect_timeout)
         if claim and not steps[0].mask & _OPENS:
@@ -115,7 +118,8 @@ async def _once(session: Session, claim: bytes, anywhere: bool) -> None:
         session.give_up(backend)
         raise
     backend.applied = session.state.history.position
-    session.state.resume_transaction(backend.server)
+    session.state.resume_transaction(backend.server, backend.tracker.status)
+    session.state.hold_insert_id(backend.server, backend.thread_id, session.state.insert_id)
 
 
 async def _take(session: Session, backend: Backend, claim: bytes) -> None:

@@ -15,8 +15,8 @@ from sqlproxy.sql.familiar cimport classify_shape
 from sqlproxy.sql.shape cimport shape_key
 from sqlproxy.wire.response cimport ResponseTracker
 
-cdef unsigned long long EFFECTS, FOUND_ROWS, LAST, _LEAVES, MULTI, _OPENS, READ
-cdef unsigned long long UNKNOWN, UNLOCK_TABLES, WRITE
+cdef unsigned long long EFFECTS, FOUND_ROWS, LAST, _LEAVES, MULTI, _NEEDS_ID, _OPENS, READ
+cdef unsigned long long _TOUCHES_ID, UNKNOWN, UNLOCK_TABLES, WRITE
 cdef int COM_QUERY, COM_QUIT, COM_STMT_BULK_EXECUTE, COM_STMT_EXECUTE
 cdef int SERVER_STATUS_AUTOCOMMIT, SERVER_STATUS_CURSOR_EXISTS
 cdef Py_ssize_t HEADER, MAX_PAYLOAD, _NO_BLOCK
@@ -102,7 +102,7 @@ cdef class Session(Owner):
     @cython.locals(tracker=ResponseTracker)
     cdef tuple _finish_executing(self, Backend backend, PreparedStatement statement)
     @cython.locals(state=SessionState, tracker=ResponseTracker, mask=cython.ulonglong, failed=cython.bint)
-    cdef _learn(self, Backend backend, PreparedStatement statement)
+    cdef _learn(self, Backend backend)
     @cython.locals(state=SessionState)
     cdef bint _speaks_for_session(self, Backend backend) except -1
     @cython.locals(command=bytes)

@@ -21,6 +21,7 @@ from sqlproxy.session import dispatch, errand, failure, guidance, leaving, losse
 from sqlproxy.session.backend import Backend, Owner
 from sqlproxy.session.connect import Login
 from sqlproxy.session.failure import Outcome
+from sqlproxy.session.insert_ids import NEEDS, TOUCHES
 from sqlproxy.session.prepared import PreparedStatement, execute_on, names_statement, reply_kind, statement_id
 from sqlproxy.session.recording import TransactionLog
 from sqlproxy.session.replay import COUNTS
@@ -72,6 +73,8 @@ _OPENS: Final = BEGIN | BEGIN_READ_ONLY
 _PROGRESS: Final = b"\xff\xff\xff"  # begins MariaDB's report on a long statement, which its reply follows
 _NO_BLOCK: Final = len(NONE)
 _ACTS_AND_FAILS: Final = CALL | EXECUTE_TEXT | UNKNOWN | UNSAFE_FUNCTION  # a part of these may be done before they fail
+_NEEDS_ID: Final = NEEDS  # as a variable that the compiled form reads without a lookup
+_TOUCHES_ID: Final = TOUCHES
 _SETTLING: Final = 8  # statements for which a session makes do with the server that it logged in to for its reads
 _LEAVES: Final = GOES_ON | MULTI | CALL | UNKNOWN | TIES | SESSION  # elsewhere than on the primary looked at closely
 
@@ -240,6 +243,8 @@ class Session(Owner):
             return None
         if state.next_transaction and server != state.last:
             return None
+        if mask & _NEEDS_ID and mask & WRITE and not state.has_insert_id(server, backend.thread_id):
+            return None
         return backend
 
     def stay(self, server: str) -> str:
@@ -330,7 +335,7 @@ class Session(Owner):
             long_data = self._finish_executing(backend, statement)
         changed = tracker.changed or state.needs(self._mask, tracker.status, backend.server)
         if changed and self._speaks_for_session(backend):
-            self._learn(backend, statement)
+            self._learn(backend)
         now = self.service.ledger.enter(self, backend, statement, failed)
         if backend.server != state.found and tracker.first > 0 and not failed:
             state.note_found(backend.server, self._mask, self._kind)
@@ -362,7 +367,7 @@ class Session(Owner):
         self._executing = None
         return long_data
 
-    def _learn(self, backend: Backend, statement: PreparedStatement | None) -> None:
+    def _learn(self, backend: Backend) -> None:
         """What the statement has done to the session's state."""
         state = self.state
         tracker = backend.tracker
@@ -373,8 +378,10 @@ class Session(Owner):
             mask &= ~UNLOCK_TABLES
             failed = False
         state.completed(backend.server, mask, tracker.status, failed, text)
+        if not failed and (tracker.insert_id or tracker.first > 0 or mask & _TOUCHES_ID):
+            notes.note_insert_id(self, backend, mask)
         if tracker.changed:
-            reports.take(self, backend, statement.payload if statement is not None else payload_of(self._command))
+            reports.take(self, backend, self.text_at_hand)
         backend.applied = state.history.position
 
     def _speaks_for_session(self, backend: Backend) -> bool:
@@ -450,6 +457,12 @@ class Session(Owner):
         """What the client sent last, headers included."""
         return self._command
 
+    @property
+    def text_at_hand(self) -> bytes:
+        """The payload of the command at hand, or of the prepared statement that it executes."""
+        statement = self.prepared_at_hand()
+        return statement.payload if statement is not None else payload_of(self._command)
+
     def prepared_at_hand(self) -> PreparedStatement | None:
         """The prepared statement that the command at hand executes; None also when it is too short to name one."""
         command = self._command
@@ -468,6 +481,7 @@ class Session(Owner):
 
     def _drop(self, backend: Backend) -> None:
         self.backends.pop(backend.server, None)
+        self.state.forget_answers(backend.server)
         self.client.resume_reading()
         backend.close()
 

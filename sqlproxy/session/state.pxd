@@ -15,6 +15,8 @@ cdef class SessionState:
     cdef public str transaction
     cdef public str last
     cdef public str found
+    cdef public object insert_id
+    cdef public tuple insert_holder
     cdef public int mode
     cdef public int status
     cdef public bint begun
@@ -33,4 +35,6 @@ cdef class SessionState:
     cpdef completed(self, str server, unsigned long long mask, int status, bint failed, bytes command)
     cpdef bint needs(self, unsigned long long mask, int status, str server) except -1
     cpdef note_found(self, str server, unsigned long long mask, int kind)
+    cpdef hold_insert_id(self, str server, object thread_id, object insert_id)
+    cpdef bint has_insert_id(self, str server, object thread_id) except -1
     cdef _refresh(self, str server)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from sqlproxy.routing.base import RouteContext
-from sqlproxy.session.history import History, is_replayable, key_of
+from sqlproxy.session.history import History, is_replayable, key_of, names_next_id
 from sqlproxy.session.prepared import PreparedStatement
 from sqlproxy.session.transaction import begins_anew
 from sqlproxy.sql.bits import (
@@ -126,7 +126,9 @@ class SessionState:
         self.free = True  # nothing in ``context`` ties the next read to a server; this and the next two repeat it
         self.transaction = ""
         self.last = ""
-        self.found = ""  # the server with the newest SELECT, which FOUND_ROWS() asks about
+        self.found = ""  # the server with the newest SELECT, which FOUND_ROWS() asks about; as ``last`` "" when lost
+        self.insert_id = 0  # what LAST_INSERT_ID() is, as far as packets have told, and the connection that has it:
+        self.insert_holder = ("", 0)  # server and thread id
         self.mode = servers | charset
         self.begun = False  # a server has said what its sessions begin with
         self.status = SERVER_STATUS_AUTOCOMMIT  # the telling bits of the newest status flags
@@ -221,6 +223,25 @@ class SessionState:
         if server != self.last:
             self._refresh(server)
 
+    def forget_answers(self, server: str) -> None:
+        """The connection there is gone: nobody knows any more what its newest statements have left behind."""
+        if self.pins or self.transaction:
+            return
+        if self.found == server:
+            self.found = ""
+        if self.last == server:
+            self._refresh("")
+
+    def hold_insert_id(self, server: str, thread_id: int, insert_id: int) -> None:
+        """LAST_INSERT_ID() has been set on a connection; ``insert_id`` as from ``insert_ids.id_after``."""
+        if self.insert_holder != (server, thread_id):
+            self.insert_holder = (server, thread_id)
+        self.insert_id = insert_id
+
+    def has_insert_id(self, server: str, thread_id: int) -> bool:
+        """Whether LAST_INSERT_ID() is right on a connection."""
+        return not self.insert_holder[0] or self.insert_holder == (server, thread_id)
+
     def needs(self, mask: int, status: int, server: str) -> bool:
         """Whether ``completed`` has anything to do; the data path asks first."""
         return bool(
@@ -250,14 +271,15 @@ class SessionState:
     def begin(self, status: int, server: str) -> None:
         """The first server's status flags at login: its defaults are the session's."""
         self.begun = True
+        self.found = server
         self.status = status & _TELLING & ~SERVER_STATUS_IN_TRANS
         self._follow_modes(status)
         self._refresh(server)
 
-    def resume_transaction(self, server: str) -> None:
-        """The lost transaction is open again, there."""
+    def resume_transaction(self, server: str, status: int) -> None:
+        """The lost transaction is open again, there; ``status`` is what the server says of it."""
         self.found = server
-        self.status |= SERVER_STATUS_IN_TRANS
+        self.status |= SERVER_STATUS_IN_TRANS | status & SERVER_STATUS_IN_TRANS_READONLY
         self._refresh(server)
 
     def reset(self) -> None:
@@ -267,6 +289,7 @@ class SessionState:
         self.pins.clear()
         self.statements.clear()
         self.last_prepared = 0
+        self.insert_id, self.insert_holder = 0, ("", 0)
         self.next_transaction = b""
         self.text_statements.clear()
         self.mode &= MODE_CHARSET | MODE_SERVERS
@@ -330,6 +353,8 @@ class SessionState:
             self._changed_text_statement(mask, payload)
         if _silences_reports(payload, self.mode):
             self.pins.setdefault("reports", f"session_track_state_change switched off on {server}")
+        if names_next_id(payload, self.mode):
+            return
         if not is_replayable(mask, payload, self.mode):
             self.pins.setdefault("value", f"a variable set from a value that only {server} knows")
             return

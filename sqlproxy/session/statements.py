@@ -25,6 +25,7 @@ from sqlproxy.session.prepared import (
 from sqlproxy.sql.bits import (
     HINT,
     LAST,
+    LAST_INSERT_ID,
     LITERAL_ONLY,
     NEXT_TRX,
     SESSION,
@@ -66,7 +67,7 @@ async def prepare(session: Session, command: bytes) -> None:
     state = session.state
     state.last_prepared = 0
     while True:
-        backend = await acquire(session, mask, hint=hint)
+        backend = await acquire(session, mask & ~LAST_INSERT_ID, hint=hint)  # which it will need when it runs
         try:
             reply = await _prepare_on(backend, payload, session.service.config.failover_timeout)
             break

@@ -11,6 +11,7 @@ cdef int S_DEFAULT, S_NEXT, S_SESSION, S_GLOBAL, S_STICKY
 cdef unsigned char HEADS[1024]
 cdef unsigned char IS_CHARSET[1024]
 cdef unsigned char IS_TRANSACTION[1024]
+cdef unsigned char IS_USED_UP[1024]
 
 
 cdef class Assignments(Body):

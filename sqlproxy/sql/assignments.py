@@ -64,8 +64,10 @@ collation_connection collation_server collation_database
 """
 _CHARSET_VARIABLES = frozenset(_CHARSET_WORDS.split())
 _TRANSACTION_VARIABLES = frozenset(("transaction_isolation", "tx_isolation", "transaction_read_only", "tx_read_only"))
+_USED_UP = frozenset(("insert_id", "rand_seed1", "rand_seed2"))  # by what follows them on their connection
 IS_CHARSET = by_number(word in _CHARSET_VARIABLES for word in WORDS)
 IS_TRANSACTION = by_number(word in _TRANSACTION_VARIABLES for word in WORDS)
+IS_USED_UP = by_number(word in _USED_UP for word in WORDS)
 
 # Scopes.
 S_DEFAULT = 0  # a bare name before any scope word: the session
@@ -167,6 +169,8 @@ class Assignments(Body):
             self.mask |= WRITE | NEXT_TRX
         elif word == W_TRACKING:
             self.computed = True  # on the primary, where the session stays when reports are switched off
+        elif IS_USED_UP[word]:
+            self.computed = True  # no other server shall have it
         end = self._value(kind)
         if word == W_AUTOCOMMIT:
             self.mask |= AUTOCOMMIT_UNKNOWN if scope == S_STICKY else self.switch

@@ -173,6 +173,7 @@ immediate value values set instance lock slave replica status logs log hosts mut
 analyse tree traditional sequence index engine count unlock end algorithm aggregate definer sql security invoker
 spatial unique fulltext global hard soft query diagnostics no_write_to_binlog binary consistent snapshot online
 ignore role user definer for group_replication session_track_state_change
+rand_seed1 rand_seed2
 """
 
 LONGEST = 48

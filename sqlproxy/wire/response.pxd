@@ -51,7 +51,7 @@ cdef class ResponseTracker:
     @cython.locals(size=Py_ssize_t, pos=Py_ssize_t, step=Py_ssize_t, length=Py_ssize_t, mark=Py_ssize_t)
     cdef Py_ssize_t _walk(self, bytes chunk) except -2
     cdef int _hash(self, bytes chunk, Py_ssize_t mark, Py_ssize_t end) except -1
-    @cython.locals(affected=Py_ssize_t, inserted=Py_ssize_t, end=Py_ssize_t)
+    @cython.locals(affected=Py_ssize_t, inserted=Py_ssize_t)
     cdef object _leave_out(self, bytes chunk, Py_ssize_t mark, Py_ssize_t pos, Py_ssize_t length)
     @cython.locals(length=Py_ssize_t, start=Py_ssize_t)
     cdef Py_ssize_t _whole_rows(self, bytes chunk, Py_ssize_t pos, Py_ssize_t size) except -1
@@ -70,7 +70,7 @@ cdef class ResponseTracker:
     cdef bint _prepared(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, int head) except -1
     @cython.locals(code=int)
     cdef bint _err(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) except -1
-    @cython.locals(needed=Py_ssize_t, pos=Py_ssize_t, status=int)
+    @cython.locals(needed=Py_ssize_t, pos=Py_ssize_t, inserted=Py_ssize_t, status=int)
     cdef bint _ok(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) except -1
     @cython.locals(status=int)
     cdef bint _eof(self, bytes chunk, Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) except -1

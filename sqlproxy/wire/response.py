@@ -129,6 +129,7 @@ class ResponseTracker:
         self.first = -1
         self.rows = 0
         self.affected = 0
+        self.insert_id = 0
         self.upload = False
         self._bare = False
         if self.optional:
@@ -408,15 +409,17 @@ class ResponseTracker:
         if size - start < needed:
             return False
         pos = self._after_lenenc(chunk, start + 1, start + length)
-        if chunk[start] == 0:
-            self.affected += chunk[start + 1] if pos == start + 2 else min(read_lenenc(chunk, start + 1)[0], _MOST)
+        inserted = pos
         pos = self._after_lenenc(chunk, pos, start + length)
         if pos + 2 > start + length:
             raise ServerProtocolError("the server sent an OK packet without status flags")
         status = chunk[pos] | chunk[pos + 1] << 8
+        if status & _STATE_CHANGED and self.tracking and size - start < length:
+            return False
+        if chunk[start] == 0:
+            self.affected += chunk[start + 1] if inserted == start + 2 else min(read_lenenc(chunk, start + 1)[0], _MOST)
+            self.insert_id = chunk[inserted] if pos == inserted + 1 else read_lenenc(chunk, inserted)[0]
         if status & _STATE_CHANGED and self.tracking:
-            if size - start < length:
-                return False
             self.changes.append(chunk[start : start + length])
             self.marks.append(start - _HEADER)
             self.changed = True
@@ -444,10 +447,10 @@ class ResponseTracker:
         if length >= _OK_LENGTH and (chunk[pos + _HEADER] == 0 or self.deprecate_eof):
             affected = pos + _HEADER + 1
             inserted = self._after_lenenc(chunk, affected, pos + _HEADER + length)
-            end = self._after_lenenc(chunk, inserted, pos + _HEADER + length)
-            self.insert_id = chunk[inserted] if end == inserted + 1 else read_lenenc(chunk, inserted)[0]
+            if self.counts > 1:
+                inserted = self._after_lenenc(chunk, inserted, pos + _HEADER + length)
             if self.counts:
-                self.checksum.update(chunk[affected : end if self.counts > 1 else inserted])
+                self.checksum.update(chunk[affected:inserted])
 
     def _end_of_result(self, head: int, status: int) -> None:
         self._note_first(head)

@@ -7,19 +7,16 @@ warnings are left from an earlier statement (docs/conformance.md).
 from __future__ import annotations
 
 import random
-import struct
 from collections.abc import Iterator, Sequence
 
 import pytest
 
-from sqlproxy.errors import ServerError
 from sqlproxy.lab.single import SingleServer
-from sqlproxy.wire import constants as c
 from tests.support.proxy import Proxy
-from tests.support.rawclient import BASE, DEPRECATE_EOF, RawClient, logged_in
+from tests.support.rawclient import BASE, DEPRECATE_EOF
+from tests.support.stories import Step, heard
 from tests.support.twice import served_twice
 
-Step = tuple[str, int | str]  # kind and text, or kind and which of PREPARED
 STORIES = [
     # several statements in one text, of which a later one fails
     ["SET @a = 1; SELECT nothing FROM f", "SELECT @a"],
@@ -184,8 +181,6 @@ FRESH = [
     "CREATE OR REPLACE TABLE app.f (id INT AUTO_INCREMENT PRIMARY KEY, v INT, s VARCHAR(3))",
     "INSERT INTO app.f (v) VALUES (1), (2), (3), (4)",
 ]
-CHANGED = 0x4000  # SERVER_SESSION_STATE_CHANGED, which servers leave in EOF packets for clients that do not track
-VARIABLE = b"\x03def\0\0\0\x02@"  # the definition of a user variable's column; that of one never set is of any length
 
 
 @pytest.fixture(scope="module")
@@ -194,43 +189,6 @@ def proxy(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> It
         mariadb.query(statement)
     with served_twice(tmp_path_factory.mktemp("any"), mariadb.port) as proxy:
         yield proxy
-
-
-def heard(server: SingleServer, port: int, story: Sequence[Step], capabilities: int) -> list[object]:
-    """The packets of every reply to a story that begins with a fresh table."""
-    for statement in FRESH:
-        server.query(statement)
-    with logged_in(port, capabilities) as client:
-        client.query("USE app")
-        numbers: dict[int, int] = {}
-        return [told(client, kind, what, numbers) for kind, what in story]
-
-
-def told(client: RawClient, kind: str, what: int | str, numbers: dict[int, int]) -> object:
-    """All that a client hears of a step; ``numbers`` are those of its prepared statements."""
-    try:
-        if kind == "prepare":
-            numbers[int(what)], definitions = client.prepare(PREPARED[int(what)])
-            return [comparable(packet) for packet in definitions[1:]]
-        if kind == "execute":
-            if int(what) not in numbers:
-                return None
-            return [comparable(p) for p in client.execute(numbers[int(what)], b"\0\1\x03\0" + struct.pack("<i", 3))]
-        if kind == "reset":
-            numbers.clear()
-            return client.command(bytes((c.COM_RESET_CONNECTION,)))
-        if kind == "database":
-            return client.command(bytes((c.COM_INIT_DB,)) + str(what).encode())
-        return [comparable(packet) for packet in client.query(str(what))]
-    except ServerError as error:
-        return error.code, error.message
-
-
-def comparable(packet: bytes) -> bytes:
-    if len(packet) == 5 and packet[0] == c.EOF:
-        status = int.from_bytes(packet[3:], "little") & ~CHANGED
-        return packet[:3] + status.to_bytes(2, "little")
-    return VARIABLE if packet.startswith(VARIABLE) else packet
 
 
 def any_story(seed: int) -> list[Step]:
@@ -245,9 +203,16 @@ def any_story(seed: int) -> list[Step]:
 
 
 def assert_alike(server: SingleServer, proxy: Proxy, story: Sequence[Step], capabilities: int) -> None:
-    direct, proxied = (heard(server, port, story, capabilities) for port in (server.port, proxy.port))
+    direct, proxied = (told_afresh(server, port, story, capabilities) for port in (server.port, proxy.port))
     for number, answers in enumerate(zip(direct, proxied, strict=True)):
         assert answers[0] == answers[1], story[max(0, number - 8) : number + 1]
+
+
+def told_afresh(server: SingleServer, port: int, story: Sequence[Step], capabilities: int) -> list[object]:
+    """What is heard of a story that begins with a fresh table."""
+    for statement in FRESH:
+        server.query(statement)
+    return heard(port, story, PREPARED, capabilities)
 
 
 @pytest.mark.parametrize("story", STORIES, ids="; ".join)

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlproxy.topology.model import Role
+from sqlproxy.wire import codec
 from sqlproxy.wire import constants as c
+from sqlproxy.wire.packets import ok_packet, parse_ok
 from tests.support.fakes import Bench, Connection, FakeServer, command, err, error_in, is_ok, ok, packets, settle
 from tests.support.virtualtime import virtual
 
@@ -60,6 +62,14 @@ class Tokens:
         if reply is None and payload[1:].startswith(b"INSERT INTO t "):
             connection.server.run(connection, payload)
             return ok(connection.status, affected=1 if connection.server is self.bench.fleet["n1"] else 2)
+        return reply
+
+    def numbered(self, connection: Connection, payload: bytes) -> bytes | None:
+        """As ``script``, but an INSERT is answered with the insert id 7."""
+        reply = self.script(connection, payload)
+        if reply is None and payload[1:].startswith(b"INSERT INTO t "):
+            connection.server.run(connection, payload)
+            return codec.packet(1, ok_packet(connection.status, 1, 7))
         return reply
 
     def take(self, connection: Connection, token: str) -> bytes:
@@ -223,6 +233,23 @@ async def test_of_two_tries_that_may_have_gone_through_with_different_answers_ne
     assert code == 1927
     assert "applied once, by one of several tries with different answers" in text
     assert b.fleet.committed == [1]
+
+
+@pytest.mark.parametrize("lost", ["committed", ""])
+@virtual
+async def test_the_insert_id_of_a_write_outlives_its_primary(bench: MakeBench, lost: str) -> None:
+    b = bench(exactly_once=True)
+    tokens = Tokens(b, *filter(None, [lost]))
+    client = b.client()
+    for server in b.fleet.servers.values():
+        server.script = tokens.numbered
+    client.send(command(c.COM_QUERY, b"INSERT INTO t VALUES (1)"))
+    await settle(1)
+    assert parse_ok(packets(client.take())[0]).insert_id == 7
+    if not lost:
+        tokens.replace(b.fleet["n1"])
+    await client.ask("SELECT LAST_INSERT_ID()")
+    assert plain(b.fleet["n2"].texts)[-2:] == ["SET last_insert_id=7", "SELECT LAST_INSERT_ID()"]
 
 
 @virtual

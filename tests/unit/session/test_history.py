@@ -121,6 +121,9 @@ def test_the_same_everywhere(text: str) -> None:
         "SET @a = `f`(1)",
         "SET @a = CONCAT(RAND(), 'x')",
         "SET sql_mode = CONCAT(@@hostname, '')",
+        "SET rand_seed1 = 1, rand_seed2 = 2",
+        "SET insert_id = 5",
+        "SET timestamp = 1, @@insert_id = 5",
     ],
 )
 def test_not_the_same_everywhere(text: str) -> None:

@@ -45,8 +45,8 @@ CLASSES: dict[str, tuple[str, Callable[[Session], Any]]] = {
 CARRIED: dict[str, str] = {
     "Session": "number login started active_at statements sees_state_changes seen_written wrote_at",
     "SessionState": """
-        database found last mode begun status next_transaction written written_on last_statement last_prepared
-        text_statements
+        database found insert_id insert_holder last mode begun status next_transaction written written_on last_statement
+        last_prepared text_statements
     """,
     "History": "position",
     "PreparedStatement": "number payload mask parameters columns types key database hint definitions version",
@@ -143,6 +143,7 @@ OTHERS: dict[tuple[str, str], Any] = {
     ("Session", "wrote_at"): 12.5,
     ("SessionState", "status"): SERVER_STATUS_NO_BACKSLASH_ESCAPES,
     ("SessionState", "text_statements"): {b"other": 5},
+    ("SessionState", "insert_holder"): ("n9", 99),
     ("PreparedStatement", "hint"): Hint(Target.LAG, "n9", 1.5, "a rule"),
     ("BackendStatement", "definitions"): [b"\x03def", b"\xff"],
     ("Session", "login"): Login(Credentials(b"u", b"p", b"1", b"2"), 5, 6, b"d", b"a", ("10.0.0.9", 9), True),

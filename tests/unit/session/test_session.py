@@ -1046,12 +1046,25 @@ async def test_found_rows_are_asked_where_the_newest_select_was(bench: MakeBench
 
 
 @virtual
-async def test_found_rows_of_a_lost_server_are_asked_elsewhere(bench: MakeBench) -> None:
+async def test_what_only_a_lost_connection_knows_is_not_asked_elsewhere(bench: MakeBench) -> None:
     b = bench()
     client = b.client()
     replica = await client.where("SELECT v FROM t")
     b.publish(**{replica: Role.DOWN})
+    assert "FOUND_ROWS() is not known" in error_in(await client.ask("SELECT FOUND_ROWS()"))[1]
+    assert "has left behind is not known" in error_in(await client.ask("SELECT ROW_COUNT()"))[1]
+    assert await client.where("SELECT 1") not in ("", replica)
     assert await client.where("SELECT FOUND_ROWS()") not in ("", replica)
+    assert await client.where("SELECT ROW_COUNT()") not in ("", replica)
+
+
+@virtual
+async def test_warnings_of_a_lost_connection_are_none(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    replica = await client.where("SELECT v FROM t")
+    b.publish(**{replica: Role.DOWN})
+    assert packets(await client.ask("SHOW WARNINGS"))[0][0] != c.ERR
 
 
 @virtual

@@ -19,6 +19,7 @@ from sqlproxy.wire.constants import (
     SERVER_STATUS_ANSI_QUOTES,
     SERVER_STATUS_AUTOCOMMIT,
     SERVER_STATUS_IN_TRANS,
+    SERVER_STATUS_IN_TRANS_READONLY,
     SERVER_STATUS_NO_BACKSLASH_ESCAPES,
 )
 
@@ -46,6 +47,8 @@ def after(known: SessionState, text: str, status: int = ON, server: str = "n1", 
         ("SELECT @a := 1", "a user variable set by a query on n1"),
         ("SELECT 1 INTO @a", "a user variable set by a query on n1"),
         ("SET @a = NOW()", "a variable set from a value that only n1 knows"),
+        ("SET rand_seed1 = 1", "a variable set from a value that only n1 knows"),
+        ("SET timestamp = 1, insert_id = 5", "a variable set from a value that only n1 knows"),
         ("SET a = 1; INSERT INTO t VALUES (1)", "session state set among several statements on n1"),
         ("SET session_track_state_change = OFF", "session_track_state_change switched off on n1"),
         ("SET a = 1, @@session_track_state_change = '0'", "session_track_state_change switched off on n1"),
@@ -68,6 +71,8 @@ def test_what_only_one_server_has_pins_the_session(text: str, pin: str) -> None:
         "SET @session_track_state_change = 0",
         "SET GLOBAL a = 1",
         "SET TRANSACTION READ ONLY",
+        "SET insert_id = 5",
+        "SET @insert_id = 5, @rand_seed1 = 1",
         "SELECT 1; SELECT 2",
         "INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)",
         "USE a",
@@ -125,8 +130,11 @@ def test_a_lost_transaction_is_no_longer_open() -> None:
     known = after(state(), "BEGIN", ON | SERVER_STATUS_IN_TRANS)
     known.lose_transaction()
     assert known.context.transaction == ""
-    known.resume_transaction("n2")
+    known.resume_transaction("n2", ON | SERVER_STATUS_IN_TRANS)
     assert known.context.transaction == "n2"
+    assert not known.in_read_only_transaction
+    known.resume_transaction("n2", ON | SERVER_STATUS_IN_TRANS | SERVER_STATUS_IN_TRANS_READONLY)
+    assert known.in_read_only_transaction
 
 
 def test_writes_are_counted_with_their_server() -> None:
@@ -219,3 +227,32 @@ def test_the_data_path_asks_only_when_there_is_something_to_learn() -> None:
     assert known.needs(WRITE, ON, "n1")
     after(known, "SET TRANSACTION READ ONLY")
     assert known.needs(READ, ON, "n1")
+
+
+def test_the_id_for_the_next_insert_is_told_to_no_other_server() -> None:
+    known = after(state(), "SET insert_id = 5")
+    assert len(known.history) == 0
+
+
+def test_what_a_lost_connection_has_left_behind_is_forgotten_unless_the_session_is_bound_to_it() -> None:
+    known = state()
+    known.begin(SERVER_STATUS_AUTOCOMMIT, "n1")
+    known.forget_answers("n2")
+    assert (known.last, known.found) == ("n1", "n1")
+    known.forget_answers("n1")
+    assert (known.last, known.found) == ("", "")
+    bound = after(state(), "LOCK TABLES t WRITE")
+    bound.forget_answers("n1")
+    assert bound.last == "n1"
+
+
+def test_an_insert_id_is_on_one_connection() -> None:
+    known = state()
+    assert known.has_insert_id("n1", 7)
+    known.hold_insert_id("n1", 7, 42)
+    assert known.has_insert_id("n1", 7)
+    assert not known.has_insert_id("n1", 8)
+    assert not known.has_insert_id("n2", 7)
+    known.reset()
+    assert known.has_insert_id("n2", 7)
+    assert known.insert_id == 0

@@ -43,7 +43,7 @@ def test_what_gets_a_token(text: str, alone: bool, within: bool) -> None:
     payload = bytes((c.COM_QUERY,)) + text.encode()
     mask = classify(text.encode())
     assert applies(state, mask, payload) is alone
-    state.resume_transaction("n1")
+    state.resume_transaction("n1", c.SERVER_STATUS_IN_TRANS)
     assert applies(state, mask, payload) is within
     state.pin("x", "a reason", "n1")
     assert applies(state, mask, payload) is False
