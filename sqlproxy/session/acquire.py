@@ -10,7 +10,7 @@ from sqlproxy.errors import NoServerAvailable, ServerError, ServerLost, Sqlproxy
 from sqlproxy.routing.base import Decision, Router
 from sqlproxy.routing.causal import PREAMBLE, PREAMBLE_TO_ASK, needs_sync
 from sqlproxy.routing.hints import MAY_WRITE, Hint, redirect
-from sqlproxy.session import errand, insert_ids, reports
+from sqlproxy.session import errand, insert_ids, reports, variables
 from sqlproxy.session.backend import Backend
 from sqlproxy.session.connect import Login, connect
 from sqlproxy.session.failure import Outcome, is_evidence, only_rolls_back
@@ -22,7 +22,7 @@ from sqlproxy.session.state import EFFECTS
 from sqlproxy.session.stats import ServerStats
 from sqlproxy.session.trace import step
 from sqlproxy.session.transaction import chains, leaves, outgrows_replica
-from sqlproxy.sql.bits import FOUND_ROWS, LAST, MULTI, READ, SESSION, SHOW, WRITE
+from sqlproxy.sql.bits import FOUND_ROWS, LAST, MULTI, READ, ROLLBACK, SESSION, SHOW, WRITE, XA
 from sqlproxy.wire.constants import (
     COM_QUERY,
     ER_CON_COUNT_ERROR,
@@ -63,7 +63,7 @@ async def acquire(session: Session, mask: int, position: int | None = None, hint
         await _settle_loss(session, mask)
         if position is None:
             await _leave_transaction(session, mask)
-            if session.misplaced(mask):
+            if session.misplaced(mask) and not await variables.unpin(session):
                 reason = f"server {session.state.context.pinned} is no longer the primary"
                 session.tell_loss((Outcome.PIN_LOST, reason))
                 raise LossTold(reason)
@@ -199,8 +199,9 @@ async def _leave_transaction(session: Session, mask: int) -> None:
 
     A READ ONLY transaction on a replica is brought to the primary for what its replica should not run: a CALL, what is
     not understood, and what would tie the session to the replica. What follows it by AND CHAIN is READ ONLY, too, and
-    stays. Statements that commit implicitly have it committed where it is; a text of several statements, whose first
-    may belong to it, has it moved to the new primary by replay.
+    stays. Statements that commit implicitly have it committed where it is, ROLLBACK AND CHAIN has it rolled back. By
+    replay it is moved to the new primary for several statements in one text, the first of which may belong to it, and
+    for XA, which is refused while it is open.
     """
     state = session.state
     server = state.context.transaction
@@ -215,14 +216,15 @@ async def _leave_transaction(session: Session, mask: int) -> None:
         return
     if not leaves(mask) or (state.in_read_only_transaction and chains(mask)):
         return
-    if mask & MULTI and not state.in_read_only_transaction:
+    if mask & (MULTI | XA) and not state.in_read_only_transaction:
         if session.log.replayable:
             session.move_transaction(backend)
             await _settle_loss(session, mask)
         return
     session.in_doubt = True
     try:
-        await backend.call(bytes((COM_QUERY,)) + b"COMMIT", QUERY, session.service.config.connect_timeout)
+        end = b"ROLLBACK" if mask & ROLLBACK else b"COMMIT"  # ROLLBACK AND CHAIN
+        await backend.call(bytes((COM_QUERY,)) + end, QUERY, session.service.config.connect_timeout)
     except ServerLost as error:
         session.take_loss()  # the transaction may be committed: it must not be replayed
         session.tell_loss((Outcome.UNKNOWN, error.message))

@@ -11,7 +11,7 @@ from sqlproxy.errors import ServerLost, SqlproxyError
 from sqlproxy.routing.explain import as_rows, explained
 from sqlproxy.routing.hints import Target, asks_to_explain
 from sqlproxy.routing.rules import Verdict
-from sqlproxy.session import conflicts, exactly_once, guidance, killing, ruling, statements, tokens
+from sqlproxy.session import conflicts, exactly_once, guidance, killing, ruling, statements, tokens, variables
 from sqlproxy.session.acquire import LossTold, acquire
 from sqlproxy.session.allowing import check_command, check_statement
 from sqlproxy.session.backend import Backend
@@ -132,8 +132,8 @@ async def _query(session: Session, command: bytes) -> None:
         )
         return
     backend = await acquire(session, mask, hint=hint)
-    if mask & LAST and mask & USERVAR_WRITE and statements.may_keep_answer(session.state):
-        await statements.keep_answer(session, backend, payload, mask)
+    if mask & LAST and mask & USERVAR_WRITE and variables.may_keep_answer(session.state):
+        await variables.keep_answer(session, backend, payload, mask)
         return
     session.stream(backend, command, QUERY, mask)
 

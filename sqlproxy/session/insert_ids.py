@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 UNKNOWN_ID: Final = -1
 _QUESTION: Final = bytes((COM_QUERY,)) + b"SELECT LAST_INSERT_ID()"
 _UNSEEN: Final = CALL | EXECUTE_TEXT | UNSAFE_FUNCTION | UNKNOWN | MULTI  # may insert, and answer with rows
+_CALLS: Final = CALL | UNSAFE_FUNCTION
 TOUCHES: Final = _UNSEEN | LAST_INSERT_ID | SESSION  # what else than an id or rows in the reply makes ``id_after`` ask
 NEEDS: Final = _UNSEEN | LAST_INSERT_ID  # facts of a write that may read the id, or leave it as it is on its connection
 # LAST_INSERT_ID(expression), an assignment to the variable, which has two names, or an INSERT answered with rows.
 _SETS: Final = re.compile(rb"last_insert_id\s*(?:\(\s*[^)\s]|:?=)|identity\s*:?=|\breturning\b", re.IGNORECASE)
+# Words without which several statements in one text, or what is executed by text, leave it alone.
+_WRITES: Final = re.compile(rb"insert|replace|update|load|call|execute\s+(?!immediate\b)|concat|@", re.IGNORECASE)
 # LAST_INSERT_ID() without an expression, or the variable.
 _READS: Final = re.compile(rb"last_insert_id(?!\s*\(\s*[^)\s/])|identity", re.IGNORECASE)
 
@@ -39,7 +42,9 @@ def id_after(mask: int, payload: bytes, reported: int) -> int:
     """
     if reported:
         return reported
-    return UNKNOWN_ID if mask & _UNSEEN or _SETS.search(payload) else 0
+    if mask & _UNSEEN:
+        return UNKNOWN_ID if mask & _CALLS or _WRITES.search(payload) else 0
+    return UNKNOWN_ID if _SETS.search(payload) else 0
 
 
 async def bring(session: Session, backend: Backend, mask: int, limit: float) -> None:

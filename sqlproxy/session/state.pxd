@@ -22,6 +22,7 @@ cdef class SessionState:
     cdef public bint begun
     cdef public History history
     cdef public dict pins
+    cdef public set named
     cdef public bytes next_transaction
     cdef public long long written
     cdef public str written_on

@@ -50,11 +50,12 @@ from sqlproxy.sql.bits import (
     charset_mode,
 )
 from sqlproxy.sql.classify import classify
-from sqlproxy.sql.extract import prepare_body, prepare_name, set_assignments, use_database
+from sqlproxy.sql.extract import prepare_body, prepare_name, set_assignments, use_database, user_variables_named
 from sqlproxy.sql.lexer import Lexer
 from sqlproxy.sql.tokens import WORD
 from sqlproxy.wire.constants import (
     COM_INIT_DB,
+    COM_QUERY,
     SERVER_STATUS_ANSI_QUOTES,
     SERVER_STATUS_AUTOCOMMIT,
     SERVER_STATUS_IN_TRANS,
@@ -98,6 +99,7 @@ _PIN_REASONS: Final = {
     XA: "an XA transaction",
     HANDLER: "an open HANDLER",
 }
+_VARIABLE_PINS: Final = frozenset(("variable", "value"))
 _REPORTS: Final = "session_track_state_change"
 _ON: Final = frozenset((b"on", b"1", b"true"))
 
@@ -134,6 +136,7 @@ class SessionState:
         self.status = SERVER_STATUS_AUTOCOMMIT  # the telling bits of the newest status flags
         self.history = History()
         self.pins: dict[str, str] = {}  # what → sentence
+        self.named: set[str] = set()  # user variables that only one server knows; with an "" where that is not all
         self.next_transaction = b""  # payload of a SET TRANSACTION not yet used up
         self.written = 0  # statements so far that may have changed data
         self.written_on = ""
@@ -263,6 +266,16 @@ class SessionState:
         self.pins.setdefault(what, reason)
         self._refresh(server)
 
+    @property
+    def is_pinned_by_variables(self) -> bool:
+        """Nothing pins the session but user variables that are known by name."""
+        return self.pins.keys() <= _VARIABLE_PINS and bool(self.named) and "" not in self.named
+
+    def unpin_variables(self) -> None:
+        """All servers are going to have the values of those."""
+        self.pins.clear()
+        self.named.clear()
+
     def lose_transaction(self) -> None:
         """The open transaction is gone with its server; what follows begins anew."""
         self.status &= ~(SERVER_STATUS_IN_TRANS | SERVER_STATUS_IN_TRANS_READONLY)
@@ -287,6 +300,7 @@ class SessionState:
         self.status = SERVER_STATUS_AUTOCOMMIT
         self.history.clear()
         self.pins.clear()
+        self.named.clear()
         self.statements.clear()
         self.last_prepared = 0
         self.insert_id, self.insert_holder = 0, ("", 0)
@@ -338,6 +352,7 @@ class SessionState:
             self._remember(server, mask, payload)
         elif mask & USERVAR_WRITE:
             self.pins.setdefault("variable", f"a user variable set by a query on {server}")
+            self.named |= user_variables_named(payload, 1, self.mode) if payload[0] == COM_QUERY else {""}
 
     def _sets_session_too(self, payload: bytes) -> bool:
         return any(scope in ("session", "user") for scope, _, _ in set_assignments(payload, 1, self.mode))
@@ -357,6 +372,8 @@ class SessionState:
             return
         if not is_replayable(mask, payload, self.mode):
             self.pins.setdefault("value", f"a variable set from a value that only {server} knows")
+            only_users = all(scope == "user" for scope, _, _ in set_assignments(payload, 1, self.mode))
+            self.named |= user_variables_named(payload, 1, self.mode) if only_users else {""}
             return
         literal = bool(mask & (LITERAL_ONLY | USE_DB | DEALLOCATE_TEXT)) and not mask & EXECUTE_TEXT
         self.history.append(key_of(mask, payload, self.mode), payload, literal, bool(mask & DEALLOCATE_TEXT))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from sqlproxy.errors import PacketTooLarge, ServerError, ServerLost, SqlproxyError
-from sqlproxy.session import guidance, notes, ruling
+from sqlproxy.session import guidance, ruling
 from sqlproxy.session.acquire import acquire, refuse_evidence
 from sqlproxy.session.allowing import check_statement
 from sqlproxy.session.backend import Backend
@@ -25,19 +24,16 @@ from sqlproxy.session.prepared import (
 from sqlproxy.sql.bits import (
     HINT,
     LAST,
-    LAST_INSERT_ID,
-    LITERAL_ONLY,
     NEXT_TRX,
+    READ,
     SESSION,
     TARGETS,
     USERVAR_WRITE,
     WRITE,
 )
 from sqlproxy.sql.classify import classify
-from sqlproxy.sql.extract import user_variables_set
 from sqlproxy.wire.constants import (
     COM_INIT_DB,
-    COM_QUERY,
     COM_STMT_BULK_EXECUTE,
     ER_UNKNOWN_STMT_HANDLER,
     HEADER,
@@ -47,13 +43,10 @@ from sqlproxy.wire.constants import (
 from sqlproxy.wire.definitions import Definitions, columns_of, digest_of
 from sqlproxy.wire.framing import payload_of
 from sqlproxy.wire.response import PREPARE, QUERY, ROWS, SINGLE
-from sqlproxy.wire.result_set import text_rows
 
 if TYPE_CHECKING:
     from sqlproxy.session.session import Session
     from sqlproxy.session.state import SessionState
-
-_LONGEST: Final = 4096  # bytes of a user variable that is made known to other servers
 
 
 async def prepare(session: Session, command: bytes) -> None:
@@ -67,7 +60,7 @@ async def prepare(session: Session, command: bytes) -> None:
     state = session.state
     state.last_prepared = 0
     while True:
-        backend = await acquire(session, mask & ~LAST_INSERT_ID, hint=hint)  # which it will need when it runs
+        backend = await acquire(session, _preparing(state, mask), hint=hint)
         try:
             reply = await _prepare_on(backend, payload, session.service.config.failover_timeout)
             break
@@ -90,6 +83,12 @@ async def prepare(session: Session, command: bytes) -> None:
     session.idle()
 
 
+def _preparing(state: SessionState, mask: int) -> int:
+    """The classification of preparing a statement: it does nothing yet, so all but where to is left out."""
+    target = mask & TARGETS
+    return READ if target & LAST and not state.last else target
+
+
 async def _prepare_on(backend: Backend, payload: bytes, timeout: float) -> bytes:
     """The reply to a COM_STMT_PREPARE. Raises ServerLost when the server is not fit, ServerError about the text."""
     try:
@@ -97,54 +96,6 @@ async def _prepare_on(backend: Backend, payload: bytes, timeout: float) -> bytes
     except ServerError as error:
         refuse_evidence(backend, error)
         raise
-
-
-def may_keep_answer(state: SessionState) -> bool:
-    """Whether what is set from an answer must be known elsewhere, too: nothing ties the session to one server."""
-    return not state.pins and (not state.in_transaction or state.in_read_only_transaction)
-
-
-async def keep_answer(session: Session, backend: Backend, payload: bytes, mask: int) -> None:
-    """Run ``SET @n = FOUND_ROWS()``, GET DIAGNOSTICS and their like where the answer is, and make ``@n`` known to all
-    servers; where it is binary and no number, the session is pinned there."""
-    limit = session.service.config.failover_timeout
-    reply = await backend.call(payload, QUERY, limit, session.block)
-    names = user_variables_set(payload, 1, session.state.mode)
-    literal = await _as_literal(backend, names, limit)
-    if literal:
-        await backend.call(literal, QUERY, limit)  # also for ROW_COUNT(), which is 0 after a SET
-        notes.note_as(session, backend, SESSION | LITERAL_ONLY, literal)
-    else:
-        notes.note(session, backend, mask, failed=False)
-    session.client.write(reply)
-    session.idle()
-
-
-async def _as_literal(backend: Backend, names: Sequence[str], limit: float) -> bytes:
-    """A SET of user variables to what they are now; b"" when that cannot be written down, or none are named."""
-    values = []
-    for name in names:
-        question = (
-            f"SELECT LENGTH(@{name}), @{name} REGEXP '^-?[0-9]+$', HEX(LEFT(@{name}, {_LONGEST})), "
-            f"CHARSET(@{name}), COLLATION(@{name})"
-        )
-        reply = await backend.call(bytes((COM_QUERY,)) + question.encode(), QUERY, limit)
-        value = _written(*text_rows(reply)[-1])
-        if not value:
-            return b""
-        values.append(b"@%s=%s" % (name.encode(), value))
-    return bytes((COM_QUERY,)) + b"SET " + b",".join(values) if values else b""
-
-
-def _written(length: bytes, number: bytes, digits: bytes, charset: bytes, collation: bytes) -> bytes:
-    """The literal for a user variable's value; b"" for what is long, or binary and no number."""
-    if not length:
-        return b"NULL"
-    if int(length) > _LONGEST:
-        return b""
-    if charset != b"binary":
-        return b"CONVERT(X'%s' USING %s) COLLATE %s" % (digits, charset, collation)
-    return bytes.fromhex(digits.decode()) if number == b"1" else b""
 
 
 def _go_elsewhere(session: Session, server: str, loss: ServerLost) -> None:

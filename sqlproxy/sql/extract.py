@@ -267,6 +267,16 @@ def user_variables_set(data: bytes, start: int = 0, mode: int = 0) -> list[str]:
     return names if all(_BARE.fullmatch(name) for name in names) else []
 
 
+def user_variables_named(data: bytes, start: int = 0, mode: int = 0) -> set[str]:
+    """The names, in lower case, of all user variables in a statement; "" stands for those that need quotes.
+
+    {""} for text that is not understood.
+    """
+    tokens = _tokens(data, start, mode)
+    names = [t.text[1:].decode("utf-8", "surrogateescape").lower() for t in tokens if t.kind == USERVAR]
+    return {name if _BARE.fullmatch(name) else "" for name in names} if tokens else {""}
+
+
 def _diagnostics_targets(reader: _Reader) -> list[str]:
     names = []
     while not reader.at_end():

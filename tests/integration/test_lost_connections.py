@@ -1,12 +1,13 @@
-"""Sessions whose connections to servers are killed between two statements: answered as if they had not been, or told.
+"""Sessions that have to go elsewhere between two statements: answered as if they had not, or told what is lost.
 
-Told is what nothing can bring back: of a transaction that cannot be repeated, of state that only one connection had.
+Once because their connections to servers are killed, once because another server has become primary. Told is what
+nothing can bring back: of a transaction that cannot be repeated, of state that only one connection had.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -19,16 +20,16 @@ from tests.support.stories import Step, heard
 from tests.support.twice import served_twice
 from tests.support.waiting import wait_until
 
-CUT = "✂"  # every connection of the session to a server is killed
+CUT = "✂"  # the session has to go elsewhere
 FRESH = [
-    "CREATE OR REPLACE TABLE app.l (id INT AUTO_INCREMENT PRIMARY KEY, v INT)",
+    "CREATE OR REPLACE TABLE app.l (id INT AUTO_INCREMENT PRIMARY KEY, v INT, s VARCHAR(9) DEFAULT 'o''é')",
     "INSERT INTO app.l (v) VALUES (1), (2), (3), (4)",
     "CREATE OR REPLACE PROCEDURE app.adds(n INT) INSERT INTO l (v) VALUES (n)",
     "CREATE OR REPLACE PROCEDURE app.reads() SELECT COUNT(*) FROM l",
 ]
 INSERT = "INSERT INTO l (v) VALUES (5)"
 CHILD = "INSERT INTO l (v) VALUES (LAST_INSERT_ID())"
-ROWS = "SELECT id, v FROM l ORDER BY id"
+ROWS = "SELECT id, v, s FROM l ORDER BY id"
 STORIES = [
     [INSERT, CUT, "SELECT LAST_INSERT_ID()"],
     ["INSERT INTO l (v) VALUES (5), (6)", CUT, "SELECT v FROM l WHERE id = LAST_INSERT_ID()", CUT, "SELECT @@identity"],
@@ -44,9 +45,12 @@ STORIES = [
     [INSERT, CUT, "CALL reads()", "SELECT LAST_INSERT_ID()"],
     ["START TRANSACTION READ ONLY", CUT, "COMMIT AND CHAIN", INSERT, "COMMIT"],
     ["START TRANSACTION READ ONLY", ROWS, CUT, ROWS, INSERT, "COMMIT", INSERT],
-    ["BEGIN", "SET SESSION TRANSACTION READ ONLY", CUT, "ROLLBACK AND CHAIN", CUT, INSERT, "COMMIT", INSERT],
+    ["BEGIN", INSERT, CUT, "ROLLBACK AND CHAIN", ROWS, CUT, INSERT, "COMMIT", ROWS],
+    ["BEGIN", INSERT, CUT, "COMMIT AND CHAIN", ROWS, CUT, INSERT, "ROLLBACK", ROWS],
+    ["BEGIN", INSERT, CUT, "XA COMMIT 'x' ONE PHASE", "ROLLBACK", ROWS],
     ["PREPARE p FROM 'SELECT COUNT(*) + ? FROM l'", CUT, "SET @a = 5", "EXECUTE p USING @a"],
 ]
+CHAINED = ["BEGIN", "SET SESSION TRANSACTION READ ONLY", CUT, "ROLLBACK AND CHAIN", CUT, INSERT, "COMMIT", INSERT]
 REFUSED = [
     (["UPDATE l SET v = 9", CUT, "SELECT ROW_COUNT()"], "has left behind is not known"),
     (["SELECT SQL_CALC_FOUND_ROWS v FROM l LIMIT 1", CUT, "SELECT FOUND_ROWS()"], "FOUND_ROWS() is not known"),
@@ -55,7 +59,12 @@ REFUSED = [
     (["SELECT LAST_INSERT_ID(70)", CUT, CHILD], "LAST_INSERT_ID() is not known"),
     (["INSERT INTO l (v) VALUES (5) RETURNING v", CUT, CHILD], "LAST_INSERT_ID() is not known"),
     (["SELECT LAST_INSERT_ID(70)", "BEGIN", CHILD, CUT, ROWS], "LAST_INSERT_ID() is not known"),
-    (["SET rand_seed1 = 1, rand_seed2 = 2", "SELECT RAND()", CUT, "SELECT RAND()"], "nothing else has its state"),
+]
+PINNED = [  # to their connection
+    ["SET rand_seed1 = 1, rand_seed2 = 2", "SELECT RAND()", CUT, "SELECT RAND()"],
+    ["SELECT v, s INTO @a, @b FROM l WHERE id = 2", CUT, "INSERT INTO l (v) VALUES (@a)", "SELECT @a, @b", ROWS],
+    ["SELECT @n := @n + v FROM l, (SELECT @n := 0) x", CUT, "UPDATE l SET v = @n", CUT, "SELECT @n", ROWS],
+    ["SET @a = (SELECT MAX(v) FROM l), @b = USER()", CUT, "INSERT INTO l (v) VALUES (@a)", "SELECT @a, @b = USER()"],
 ]
 PIECES = """
 SELECT COUNT(*), SUM(v) FROM l
@@ -111,6 +120,7 @@ PREPARED = [
     "SELECT LAST_INSERT_ID() + ?",
     'SELECT "v", ? FROM l LIMIT 1',
 ]
+UNUSED = ["BEGIN", "CREATE TABLE app.nothing (a INT)", "SELECT FOUND_ROWS()"]  # prepared and never executed
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +129,7 @@ def proxy(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> It
         yield proxy
 
 
-def cut(server: SingleServer) -> None:
+def kill(server: SingleServer) -> None:
     """Kill all connections of the application, and wait until the server has closed them."""
     question = "SELECT id FROM information_schema.processlist WHERE user = 'app'"
     ids = server.query(question)
@@ -131,10 +141,19 @@ def cut(server: SingleServer) -> None:
     wait_until(lambda: not set(ids) & set(server.query(question)), 10, "the connections are closed")
 
 
-def heard_afresh(server: SingleServer, port: int, story: list[Step], *, cuts: bool) -> list[object]:
+def switch_over(proxy: Proxy) -> None:
+    """The replica becomes the primary."""
+    target = "n2" if proxy.primary == "n1" else "n1"
+    proxy.post("/v1/switchover", {"server": target})
+    proxy.wait_roles(**{target: "primary"})
+
+
+def heard_afresh(
+    server: SingleServer, port: int, story: list[Step], cut: Callable[[], None] | None = None
+) -> list[object]:
     for statement in FRESH:
         server.query(statement)
-    return heard(port, story, PREPARED, BASE, (lambda: cut(server)) if cuts else None)
+    return heard(port, story, [*PREPARED, *UNUSED], BASE, cut)
 
 
 def as_steps(story: list[str]) -> list[Step]:
@@ -149,22 +168,38 @@ def refusal(answer: object) -> tuple[int, str]:
     return int.from_bytes(packet[1:3], "little"), packet[9:].decode()
 
 
-@pytest.mark.parametrize("story", STORIES, ids="; ".join)
-def test_a_session_goes_on_as_if_nothing_had_happened(mariadb: SingleServer, proxy: Proxy, story: list[str]) -> None:
-    steps = as_steps(story)
-    direct = heard_afresh(mariadb, mariadb.port, steps, cuts=False)
-    assert heard_afresh(mariadb, proxy.port, steps, cuts=True) == direct
+@pytest.mark.parametrize("story", [*STORIES, CHAINED], ids="; ".join)
+def test_a_session_goes_on_when_its_connections_are_killed(
+    mariadb: SingleServer, proxy: Proxy, story: list[str]
+) -> None:
+    direct = heard_afresh(mariadb, mariadb.port, as_steps(story))
+    assert heard_afresh(mariadb, proxy.port, as_steps(story), lambda: kill(mariadb)) == direct
 
 
-@pytest.mark.parametrize(("story", "words"), REFUSED)
+@pytest.mark.parametrize("story", [*STORIES, *(story for story, _ in REFUSED), *PINNED], ids="; ".join)
+def test_a_session_goes_on_after_a_switchover(mariadb: SingleServer, proxy: Proxy, story: list[str]) -> None:
+    direct = heard_afresh(mariadb, mariadb.port, as_steps(story))
+    assert heard_afresh(mariadb, proxy.port, as_steps(story), lambda: switch_over(proxy)) == direct
+
+
+@pytest.mark.parametrize("which", range(len(UNUSED)))
+@pytest.mark.parametrize("event", ["kill", "switchover"])
+def test_preparing_a_statement_does_not_run_it(mariadb: SingleServer, proxy: Proxy, event: str, which: int) -> None:
+    begin, end = as_steps(["SELECT v FROM l", "BEGIN", INSERT, CUT]), as_steps(["ROLLBACK", ROWS])
+    story: list[Step] = [*begin, ("prepare", len(PREPARED) + which), *end]
+    cut = (lambda: kill(mariadb)) if event == "kill" else (lambda: switch_over(proxy))
+    assert heard_afresh(mariadb, proxy.port, story, cut) == heard_afresh(mariadb, mariadb.port, story)
+
+
+@pytest.mark.parametrize(("story", "words"), [*REFUSED, *((story, "nothing else has its state") for story in PINNED)])
 def test_what_is_lost_is_not_made_up(mariadb: SingleServer, proxy: Proxy, story: list[str], words: str) -> None:
-    answers = heard_afresh(mariadb, proxy.port, as_steps(story), cuts=True)
+    answers = heard_afresh(mariadb, proxy.port, as_steps(story[: story.index(CUT) + 2]), lambda: kill(mariadb))
     assert words in refusal(answers[-1])[1]
 
 
 def test_warnings_of_a_lost_connection_are_none(mariadb: SingleServer, proxy: Proxy) -> None:
     story = as_steps(["SELECT nothing FROM l", CUT, "SHOW WARNINGS", "SELECT ROW_COUNT()"])
-    answers = heard_afresh(mariadb, proxy.port, story, cuts=True)
+    answers = heard_afresh(mariadb, proxy.port, story, lambda: kill(mariadb))
     assert not refusal(answers[1])[0]
     assert not refusal(answers[2])[0]
 
@@ -180,11 +215,15 @@ def any_story(seed: int) -> list[Step]:
     return story
 
 
-@pytest.mark.parametrize("seed", range(16))
-def test_any_session_goes_on_or_is_told_what_is_lost(mariadb: SingleServer, proxy: Proxy, seed: int) -> None:
+@pytest.mark.parametrize("event", ["kill", "switchover"])
+@pytest.mark.parametrize("seed", range(12))
+def test_any_session_goes_on_or_is_told_what_is_lost(
+    mariadb: SingleServer, proxy: Proxy, seed: int, event: str
+) -> None:
     story = any_story(seed)
-    direct = heard_afresh(mariadb, mariadb.port, story, cuts=False)
-    proxied = heard_afresh(mariadb, proxy.port, story, cuts=True)
+    direct = heard_afresh(mariadb, mariadb.port, story)
+    cut = (lambda: kill(mariadb)) if event == "kill" else (lambda: switch_over(proxy))
+    proxied = heard_afresh(mariadb, proxy.port, story, cut)
     for number, (wanted, found) in enumerate(zip(direct, proxied, strict=True)):
         if refusal(found)[0] in (ER_LOCK_DEADLOCK, ER_CONNECTION_KILLED) or "is not known" in refusal(found)[1]:
             return

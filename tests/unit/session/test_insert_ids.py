@@ -40,6 +40,12 @@ MakeBench = Callable[..., Bench]
         ("SELECT f(1)", 0, UNKNOWN_ID),
         ("EXECUTE s", 0, UNKNOWN_ID),
         ("INSERT INTO t (v) VALUES (1); SELECT 1", 0, UNKNOWN_ID),
+        ("SELECT v FROM t; ROLLBACK", 0, 0),
+        ("SELECT LAST_INSERT_ID(7); ROLLBACK", 0, UNKNOWN_ID),
+        ("EXECUTE IMMEDIATE 'SELECT v FROM t'", 0, 0),
+        ("EXECUTE IMMEDIATE 'INSERT INTO t VALUES (1)'", 0, UNKNOWN_ID),
+        ("EXECUTE IMMEDIATE @s", 0, UNKNOWN_ID),
+        ("FROBNICATE t", 0, 0),
     ],
 )
 def test_what_a_statement_leaves_as_insert_id(text: str, reported: int, known: int) -> None:

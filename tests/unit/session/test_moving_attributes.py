@@ -98,7 +98,7 @@ STAYS: dict[str, dict[str, str]] = {
     "SessionState": {
         OF_SERVICE: "max_history",
         OF_STATE: "context free transaction",
-        "with pins a session stays": "pins",
+        "with pins a session stays": "pins named",
         SENT_AHEAD: "_with_long_data",
     },
     "History": {TRANSACTION: "kept"},

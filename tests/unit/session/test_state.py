@@ -256,3 +256,27 @@ def test_an_insert_id_is_on_one_connection() -> None:
     known.reset()
     assert known.has_insert_id("n2", 7)
     assert known.insert_id == 0
+
+
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [
+        (["SELECT v INTO @A FROM t"], {"a"}),
+        (["SELECT @n := @n + 1", "SET @t = NOW()"], {"n", "t"}),
+        (["SELECT 1 INTO @`a b`"], None),
+        (["SELECT 1 INTO @a", "SET @b = NOW(), time_zone = @@hostname"], None),
+        (["SELECT 1 INTO @a", "LOCK TABLES t WRITE"], None),
+        (["SET @a = 1; SELECT 1"], None),
+        (["SET @a = 1"], None),
+    ],
+)
+def test_which_variables_pin_a_session_and_nothing_else(texts: list[str], names: set[str] | None) -> None:
+    known = state()
+    for text in texts:
+        after(known, text)
+    assert known.is_pinned_by_variables == (names is not None)
+    if names is not None:
+        assert known.named == names
+        known.unpin_variables()
+        assert not known.pins
+        assert not known.is_pinned_by_variables

@@ -13,6 +13,7 @@ from sqlproxy.sql.extract import (
     transaction_options,
     unquote,
     use_database,
+    user_variables_named,
     user_variables_set,
 )
 
@@ -163,6 +164,21 @@ def test_user_variables_are_set_by_name(sql: bytes, names: list[str]) -> None:
     assert user_variables_set(sql) == names
 
 
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        (b"SELECT v, s INTO @A, @b.c$1 FROM t WHERE x = @d", {"a", "b.c$1", "d"}),
+        (b"SELECT '@a', @@b, `@c` FROM t", set()),
+        (b"SELECT @'a', @`b c`", {""}),
+        (b"SELECT @a := 1, @'b'", {"a", ""}),
+        (b"SELECT 'open", {""}),
+        (b"", {""}),
+    ],
+)
+def test_user_variables_named(sql: bytes, names: set[str]) -> None:
+    assert user_variables_named(sql) == names
+
+
 def test_transaction_options_are_read_from_every_form() -> None:
     started = transaction_options(b"START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
     assert started is not None
@@ -192,5 +208,5 @@ def test_other_statements_have_no_transaction_options(sql: bytes) -> None:
 def test_any_bytes_are_accepted(prefix: bytes, rest: bytes, mode: int) -> None:
     text = prefix + rest
     extracts = (use_database, kill_target, prepare_name, prepare_body, set_assignments, transaction_options)
-    for extract in (*extracts, user_variables_set):
+    for extract in (*extracts, user_variables_set, user_variables_named):
         extract(text, 0, mode)  # type: ignore[operator]
