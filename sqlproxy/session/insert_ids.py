@@ -7,10 +7,11 @@ unless a statement has changed it without a word.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Final
 
-from sqlproxy.errors import ServerLost, SqlproxyError
+from sqlproxy.errors import SqlproxyError
 from sqlproxy.sql.bits import CALL, EXECUTE_TEXT, LAST_INSERT_ID, MULTI, SESSION, UNKNOWN, UNSAFE_FUNCTION
 from sqlproxy.wire.constants import COM_QUERY
 from sqlproxy.wire.response import QUERY
@@ -62,10 +63,8 @@ async def bring(session: Session, backend: Backend, mask: int, limit: float) -> 
     holder = session.backends.get(server)
     found = state.insert_id
     if holder is not None and holder.thread_id == thread and not holder.closed:
-        try:
+        with contextlib.suppress(SqlproxyError):  # else there is what its packets have told
             found = int(text_rows(await holder.call(_QUESTION, QUERY, limit))[0][0])
-        except ServerLost:
-            session.take_loss()
     if found == UNKNOWN_ID and not reads:
         return
     await give(backend, found, f"the connection to {server} that had it was lost", limit)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlproxy.session.insert_ids import id_after
 from sqlproxy.session.prepared import PreparedStatement, describe
+from sqlproxy.sql.bits import SESSION, WRITE
 from sqlproxy.wire.constants import MARIADB_CLIENT_CACHE_METADATA, SERVER_STATUS_CURSOR_EXISTS
 from sqlproxy.wire.definitions import digest_of
 from sqlproxy.wire.framing import payload_of
@@ -42,6 +43,8 @@ def note_on(session: Session, server: str, mask: int) -> None:
 
 def note_insert_id(session: Session, backend: Backend, mask: int) -> None:
     """The command at hand, a success, may have changed LAST_INSERT_ID()."""
+    if not mask & (WRITE | SESSION):
+        return
     insert_id = id_after(mask, session.text_at_hand, backend.tracker.insert_id)
     if insert_id:
         session.state.hold_insert_id(backend.server, backend.thread_id, insert_id)

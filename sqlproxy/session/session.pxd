@@ -15,7 +15,7 @@ from sqlproxy.sql.familiar cimport classify_shape
 from sqlproxy.sql.shape cimport shape_key
 from sqlproxy.wire.response cimport ResponseTracker
 
-cdef unsigned long long EFFECTS, FOUND_ROWS, LAST, _LEAVES, MULTI, _NEEDS_ID, _OPENS, READ
+cdef unsigned long long EFFECTS, FOUND_ROWS, LAST, _LEAVES, LOCKING_READ, _MAY_INSERT, MULTI, _NEEDS_ID, _OPENS, READ
 cdef unsigned long long _TOUCHES_ID, UNKNOWN, UNLOCK_TABLES, WRITE
 cdef int COM_QUERY, COM_QUIT, COM_STMT_BULK_EXECUTE, COM_STMT_EXECUTE
 cdef int SERVER_STATUS_AUTOCOMMIT, SERVER_STATUS_CURSOR_EXISTS

@@ -36,6 +36,7 @@ from sqlproxy.sql.bits import (
     EXECUTE_TEXT,
     FOUND_ROWS,
     LAST,
+    LOCKING_READ,
     MULTI,
     READ,
     SESSION,
@@ -75,6 +76,7 @@ _NO_BLOCK: Final = len(NONE)
 _ACTS_AND_FAILS: Final = CALL | EXECUTE_TEXT | UNKNOWN | UNSAFE_FUNCTION  # a part of these may be done before they fail
 _NEEDS_ID: Final = NEEDS  # as a variable that the compiled form reads without a lookup
 _TOUCHES_ID: Final = TOUCHES
+_MAY_INSERT: Final = WRITE | SESSION
 _SETTLING: Final = 8  # statements for which a session makes do with the server that it logged in to for its reads
 _LEAVES: Final = GOES_ON | MULTI | CALL | UNKNOWN | TIES | SESSION  # elsewhere than on the primary looked at closely
 
@@ -378,8 +380,11 @@ class Session(Owner):
             mask &= ~UNLOCK_TABLES
             failed = False
         state.completed(backend.server, mask, tracker.status, failed, text)
-        if not failed and (tracker.insert_id or tracker.first > 0 or mask & _TOUCHES_ID):
-            notes.note_insert_id(self, backend, mask)
+        if not failed and mask & _MAY_INSERT:
+            if tracker.insert_id:
+                state.hold_insert_id(backend.server, backend.thread_id, tracker.insert_id)
+            elif mask & _TOUCHES_ID or (tracker.first > 0 and not mask & LOCKING_READ):
+                notes.note_insert_id(self, backend, mask)
         if tracker.changed:
             reports.take(self, backend, self.text_at_hand)
         backend.applied = state.history.position
