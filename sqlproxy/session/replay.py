@@ -103,7 +103,8 @@ async def _once(session: Session, claim: bytes, anywhere: bool) -> None:
     mask = steps[0].mask if anywhere else steps[0].mask & ~TARGETS | WRITE
     backend = await acquire.acquire(session, mask, session.log.position)
     try:
-        if session.log.insert_id and insert_ids.reads_earlier_id(steps):
+        reads_earlier_id = session.log.insert_id and insert_ids.reads_earlier_id(steps)
+        if reads_earlier_id:
             why = "it was set before this transaction"
             await insert_ids.give(backend, session.log.insert_id, why, session.service.config.connect_timeout)
         if session.log.prelude:
@@ -119,7 +120,8 @@ async def _once(session: Session, claim: bytes, anywhere: bool) -> None:
         raise
     backend.applied = session.state.history.position
     session.state.resume_transaction(backend.server, backend.tracker.status)
-    session.state.hold_insert_id(backend.server, backend.thread_id, session.state.insert_id)
+    if reads_earlier_id or any(step.insert_id for step in steps):
+        session.state.hold_insert_id(backend.server, backend.thread_id, session.state.insert_id)
 
 
 async def _take(session: Session, backend: Backend, claim: bytes) -> None:
