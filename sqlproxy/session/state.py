@@ -6,6 +6,7 @@ what is open; the classification only explains what they cannot say.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import lru_cache
 from typing import Final
@@ -42,6 +43,7 @@ from sqlproxy.sql.bits import (
     SQL_MODE,
     TEMP_TABLE,
     UNLOCK_TABLES,
+    UNSAFE_FUNCTION,
     USE_DB,
     USER_LOCK,
     USERVAR_WRITE,
@@ -99,6 +101,7 @@ _PIN_REASONS: Final = {
     XA: "an XA transaction",
     HANDLER: "an open HANDLER",
 }
+_NO_TRIGGERS: Final = re.compile(rb"\s*(select|set|do)\b", re.IGNORECASE)
 _VARIABLE_PINS: Final = frozenset(("variable", "value"))
 _REPORTS: Final = "session_track_state_change"
 _ON: Final = frozenset((b"on", b"1", b"true"))
@@ -186,6 +189,8 @@ class SessionState:
                 changed = True
                 self.status = status & _TELLING
                 self._follow_modes(status)
+        elif mask & PREPARE_TEXT and not mask & MULTI:
+            self._lose_text_statement(command)
         if self.next_transaction and not mask & (SESSION | NEXT_TRX):
             self.next_transaction = b""
         if changed:
@@ -352,7 +357,13 @@ class SessionState:
             self._remember(server, mask, payload)
         elif mask & USERVAR_WRITE:
             self.pins.setdefault("variable", f"a user variable set by a query on {server}")
-            self.named |= user_variables_named(payload, 1, self.mode) if payload[0] == COM_QUERY else {""}
+            self.named |= self._names_in(mask, payload)
+
+    def _names_in(self, mask: int, payload: bytes) -> set[str]:
+        """The user variables that a statement may have set, with an "" where functions or triggers may have set others."""
+        if mask & UNSAFE_FUNCTION or payload[0] != COM_QUERY or not _NO_TRIGGERS.match(payload, 1):
+            return {""}
+        return user_variables_named(payload, 1, self.mode)
 
     def _sets_session_too(self, payload: bytes) -> bool:
         return any(scope in ("session", "user") for scope, _, _ in set_assignments(payload, 1, self.mode))
@@ -373,7 +384,7 @@ class SessionState:
         if not is_replayable(mask, payload, self.mode):
             self.pins.setdefault("value", f"a variable set from a value that only {server} knows")
             only_users = all(scope == "user" for scope, _, _ in set_assignments(payload, 1, self.mode))
-            self.named |= user_variables_named(payload, 1, self.mode) if only_users else {""}
+            self.named |= self._names_in(mask, payload) if only_users else {""}
             return
         literal = bool(mask & (LITERAL_ONLY | USE_DB | DEALLOCATE_TEXT)) and not mask & EXECUTE_TEXT
         self.history.append(key_of(mask, payload, self.mode), payload, literal, bool(mask & DEALLOCATE_TEXT))
@@ -385,6 +396,13 @@ class SessionState:
             self.database = payload[1:]
         else:
             self.database = use_database(payload, 1, self.mode) or self.database
+
+    def _lose_text_statement(self, payload: bytes) -> None:
+        """A PREPARE has failed: a statement that had its name is gone."""
+        name = prepare_name(payload, 1, self.mode)
+        if name and name.lower() in self.text_statements:
+            text = b"DEALLOCATE PREPARE `" + name.replace(b"`", b"``") + b"`"
+            self._remember(self.last, DEALLOCATE_TEXT, bytes((COM_QUERY,)) + text)
 
     def _changed_text_statement(self, mask: int, payload: bytes) -> None:
         name = prepare_name(payload, 1, self.mode)

@@ -264,6 +264,9 @@ def test_an_insert_id_is_on_one_connection() -> None:
         (["SELECT v INTO @A FROM t"], {"a"}),
         (["SELECT @n := @n + 1", "SET @t = NOW()"], {"n", "t"}),
         (["SELECT 1 INTO @`a b`"], None),
+        (["SET @a = f(2)"], None),
+        (["SELECT f(2) INTO @a"], None),
+        (["UPDATE t SET v = (@a := 5)"], None),
         (["SELECT 1 INTO @a", "SET @b = NOW(), time_zone = @@hostname"], None),
         (["SELECT 1 INTO @a", "LOCK TABLES t WRITE"], None),
         (["SET @a = 1; SELECT 1"], None),
@@ -280,3 +283,12 @@ def test_which_variables_pin_a_session_and_nothing_else(texts: list[str], names:
         known.unpin_variables()
         assert not known.pins
         assert not known.is_pinned_by_variables
+
+
+def test_a_prepare_that_fails_takes_the_statement_of_that_name_with_it() -> None:
+    known = after(state(), "PREPARE `P` FROM 'SELECT 1'")
+    after(known, "PREPARE q FROM 'SELECT'", failed=True)
+    assert [entry.payload for entry in known.history.entries] == [b"\x03PREPARE `P` FROM 'SELECT 1'"]
+    after(known, "PREPARE p FROM @a", failed=True)
+    assert [entry.payload for entry in known.history.entries] == [b"\x03DEALLOCATE PREPARE `p`"]
+    assert not known.text_statements
