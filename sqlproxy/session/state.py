@@ -360,7 +360,7 @@ class SessionState:
             self.named |= self._names_in(mask, payload)
 
     def _names_in(self, mask: int, payload: bytes) -> set[str]:
-        """The user variables that a statement may have set, with an "" where functions or triggers may have set others."""
+        """The user variables that a statement may have set; with an "" where functions or triggers may set others."""
         if mask & UNSAFE_FUNCTION or payload[0] != COM_QUERY or not _NO_TRIGGERS.match(payload, 1):
             return {""}
         return user_variables_named(payload, 1, self.mode)
