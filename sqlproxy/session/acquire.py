@@ -94,7 +94,7 @@ async def acquire(session: Session, mask: int, position: int | None = None, hint
 def _refuse_lost_answer(session: Session, mask: int) -> None:
     """Raises SqlproxyError for what no connection can tell any more; SHOW WARNINGS then finds none."""
     state = session.state
-    if not state.begun:
+    if not state.begun or session.statements == 1:  # nothing has been asked before
         return
     if mask & FOUND_ROWS and not state.found:
         raise SqlproxyError("FOUND_ROWS() is not known: the connection with the newest SELECT was lost")

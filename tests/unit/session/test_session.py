@@ -1059,6 +1059,15 @@ async def test_what_only_a_lost_connection_knows_is_not_asked_elsewhere(bench: M
 
 
 @virtual
+async def test_the_first_question_has_nothing_before_it_that_could_be_lost(bench: MakeBench) -> None:
+    b = bench()
+    client = b.client()
+    client.session.state.begun = True
+    assert await client.where("SELECT FOUND_ROWS()") == "n1"
+    assert await client.where("SELECT ROW_COUNT()") == "n1"
+
+
+@virtual
 async def test_warnings_of_a_lost_connection_are_none(bench: MakeBench) -> None:
     b = bench()
     client = b.client()
