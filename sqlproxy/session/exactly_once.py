@@ -123,7 +123,7 @@ class _Write:
                 if not why:
                     await self._refuse(backend, error, step)
             else:
-                self._answer(backend, reply)
+                self._answer(backend, reply, backend.thread_id)
                 return
             found = await self._bring_back(why)
             if found is None:
@@ -142,7 +142,7 @@ class _Write:
                 raise
             session.give_up(backend)
         else:
-            self._answer(backend, reply)
+            self._answer(backend, reply, backend.thread_id)
             return
         session.state.lose_transaction()
         session.log.clear()
@@ -216,16 +216,13 @@ class _Write:
             except ServerError as error:
                 if error.code == ER_DUP_ENTRY and step == "token" and self._doubt:
                     await self._roll_back(backend)
-                    reply = self._committed_reply()
-                    self._note_insert_id(backend.server, _LOST_THREAD, reply)
-                    self._answer(backend, reply)
+                    self._answer(backend, self._committed_reply(), _LOST_THREAD)
                     return
                 if not await self._why_again(backend, error, step):
                     await self._refuse_single(backend, error, step)
                     return
             else:
-                self._note_insert_id(backend.server, backend.thread_id, self._reply)
-                self._answer(backend, self._reply)
+                self._answer(backend, self._reply, backend.thread_id)
                 return
             await asyncio.sleep(random.uniform(0.001, _PAUSE) if self._conflicts else 0)
 
@@ -361,9 +358,11 @@ class _Write:
         except SqlproxyError:
             self._session.give_up(backend)
 
-    def _answer(self, backend: Backend, reply: bytes) -> None:
+    def _answer(self, backend: Backend, reply: bytes, thread_id: int) -> None:
+        """Pass on the OK of the try that went through, on the connection with this thread id."""
         session = self._session
         notes.note(session, backend, self._mask, failed=False)
+        self._note_insert_id(backend.server, thread_id, reply)  # of the statement, not of what was run after it
         session.log.clear()
         session.client.write(reply)
         session.idle()

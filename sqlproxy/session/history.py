@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from sqlproxy.sql.assignments import USED_UP
 from sqlproxy.sql.bits import (
     DEALLOCATE_TEXT,
     LITERAL_ONLY,
@@ -41,8 +42,6 @@ _SETTINGS: Final = frozenset(
     b"max_execution_time group_concat_max_len optimizer_switch default_storage_engine storage_engine".split()
 )
 _SPECIAL: Final = ("names", "charset", "role", "transaction")  # assignments whose value is no expression
-# Variables that statements use up, or go on changing: an INSERT takes the one, each RAND() the others.
-_USED_UP: Final = frozenset(("insert_id", "rand_seed1", "rand_seed2"))
 # Settings that decide how the text of later statements is read.
 _READING: Final = re.compile(r"session (names|charset|character_set_.*|collation_.*|sql_mode)")
 
@@ -152,7 +151,7 @@ def names_next_id(payload: bytes, mode: int) -> bool:
 
 
 def _is_used_up(scope: str, name: str) -> bool:
-    return scope != "user" and name in _USED_UP
+    return scope != "user" and name in USED_UP
 
 
 def _is_repeatable(value: bytes, mode: int, bare: bool) -> bool:

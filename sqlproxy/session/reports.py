@@ -68,9 +68,7 @@ def _unexplained(session: Session, backend: Backend, change: Change) -> None:
 
 def asked_for(session: Session) -> bool:
     """Whether the statement at hand says if the client is told that session state has changed; followed if so."""
-    executing = session._executing
-    text = payload_of(session.command_at_hand) if executing is None else executing.payload
-    if not sets_reports(text, session.state.mode):
+    if not sets_reports(session.text_at_hand, session.state.mode):
         return False
     session.sees_state_changes = True
     for backend in session.backends.values():

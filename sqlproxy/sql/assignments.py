@@ -64,10 +64,11 @@ collation_connection collation_server collation_database
 """
 _CHARSET_VARIABLES = frozenset(_CHARSET_WORDS.split())
 _TRANSACTION_VARIABLES = frozenset(("transaction_isolation", "tx_isolation", "transaction_read_only", "tx_read_only"))
-_USED_UP = frozenset(("insert_id", "rand_seed1", "rand_seed2"))  # by what follows them on their connection
+# Variables that statements use up, or go on changing: an INSERT takes the one, each RAND() the others.
+USED_UP = frozenset(("insert_id", "rand_seed1", "rand_seed2"))
 IS_CHARSET = by_number(word in _CHARSET_VARIABLES for word in WORDS)
 IS_TRANSACTION = by_number(word in _TRANSACTION_VARIABLES for word in WORDS)
-IS_USED_UP = by_number(word in _USED_UP for word in WORDS)
+IS_USED_UP = by_number(word in USED_UP for word in WORDS)
 
 # Scopes.
 S_DEFAULT = 0  # a bare name before any scope word: the session

@@ -6,7 +6,6 @@ warnings are left from an earlier statement (docs/conformance.md).
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from sqlproxy.lab.single import SingleServer
 from tests.support.proxy import Proxy
 from tests.support.rawclient import BASE, DEPRECATE_EOF
-from tests.support.stories import Step, heard
+from tests.support.stories import Step, heard, random_story
 from tests.support.twice import served_twice
 
 STORIES = [
@@ -158,6 +157,7 @@ XA START 'x'
 XA END 'x'
 XA ROLLBACK 'x'
 """.strip().splitlines()
+OFTEN = {"query": 72, "prepare": 8, "execute": 14, "reset": 3, "database": 3}
 PREPARED = [
     "SELECT ? + COUNT(*) FROM f",
     "INSERT INTO f (v) VALUES (?)",
@@ -191,17 +191,6 @@ def proxy(mariadb: SingleServer, tmp_path_factory: pytest.TempPathFactory) -> It
         yield proxy
 
 
-def any_story(seed: int) -> list[Step]:
-    chance = random.Random(seed)
-    pieces = chance.sample(PIECES, 14)
-    story: list[Step] = []
-    for _ in range(30):
-        kind = chance.choices(("query", "prepare", "execute", "reset", "database"), (72, 8, 14, 3, 3))[0]
-        texts = {"query": chance.choice(pieces if chance.random() < 0.8 else PIECES), "database": "other", "reset": ""}
-        story.append((kind, texts[kind] if kind in texts else chance.randrange(len(PREPARED))))
-    return story
-
-
 def assert_alike(server: SingleServer, proxy: Proxy, story: Sequence[Step], capabilities: int) -> None:
     direct, proxied = (told_afresh(server, port, story, capabilities) for port in (server.port, proxy.port))
     for number, answers in enumerate(zip(direct, proxied, strict=True)):
@@ -232,4 +221,4 @@ def test_after_a_reset_every_server_is_in_the_database_of_the_session(
 
 @pytest.mark.parametrize("seed", range(12))
 def test_any_story_is_answered_as_without_the_proxy(mariadb: SingleServer, proxy: Proxy, seed: int) -> None:
-    assert_alike(mariadb, proxy, any_story(seed), BASE | DEPRECATE_EOF * (seed % 2))
+    assert_alike(mariadb, proxy, random_story(seed, PIECES, len(PREPARED), OFTEN), BASE | DEPRECATE_EOF * (seed % 2))

@@ -6,7 +6,6 @@ nothing can bring back: of a transaction that cannot be repeated, of state that 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -16,7 +15,7 @@ from sqlproxy.lab.single import SingleServer
 from sqlproxy.wire.constants import ER_CONNECTION_KILLED, ER_LOCK_DEADLOCK, ERR
 from tests.support.proxy import Proxy
 from tests.support.rawclient import BASE
-from tests.support.stories import Step, heard
+from tests.support.stories import Step, heard, random_story
 from tests.support.twice import served_twice
 from tests.support.waiting import wait_until
 
@@ -115,6 +114,7 @@ INSERT INTO l (v) VALUES (8) RETURNING id
 SET STATEMENT sql_mode = 'ANSI_QUOTES' FOR SELECT "v" FROM l LIMIT 1
 SELECT nothing FROM l
 """.strip().splitlines()
+OFTEN = {"query": 70, "prepare": 6, "execute": 12, "cut": 12}
 PREPARED = [
     "SELECT ? + COUNT(*) FROM l",
     "INSERT INTO l (v) VALUES (?)",
@@ -206,23 +206,12 @@ def test_warnings_of_a_lost_connection_are_none(mariadb: SingleServer, proxy: Pr
     assert not refusal(answers[2])[0]
 
 
-def any_story(seed: int) -> list[Step]:
-    chance = random.Random(seed)
-    pieces = chance.sample(PIECES, 14)
-    story: list[Step] = []
-    for _ in range(30):
-        kind = chance.choices(("query", "prepare", "execute", "cut"), (70, 6, 12, 12))[0]
-        text = chance.choice(pieces if chance.random() < 0.8 else PIECES)
-        story.append((kind, text if kind in ("query", "cut") else chance.randrange(len(PREPARED))))
-    return story
-
-
 @pytest.mark.parametrize("event", ["kill", "switchover"])
 @pytest.mark.parametrize("seed", range(12))
 def test_any_session_goes_on_or_is_told_what_is_lost(
     mariadb: SingleServer, proxy: Proxy, seed: int, event: str
 ) -> None:
-    story = any_story(seed)
+    story = random_story(seed, PIECES, len(PREPARED), OFTEN)
     direct = heard_afresh(mariadb, mariadb.port, story)
     cut = (lambda: kill(mariadb)) if event == "kill" else (lambda: switch_over(proxy))
     proxied = heard_afresh(mariadb, proxy.port, story, cut)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlproxy.errors import ServerError
 from sqlproxy.wire import constants as c
@@ -12,6 +13,22 @@ from tests.support.rawclient import RawClient, logged_in
 Step = tuple[str, int | str]  # kind and text, or kind and which of the story's prepared statements
 CHANGED = 0x4000  # SERVER_SESSION_STATE_CHANGED, which servers leave in EOF packets for clients that do not track
 VARIABLE = b"\x03def\0\0\0\x02@"  # the definition of a user variable's column; that of one never set is of any length
+
+
+def random_story(seed: int, texts: Sequence[str], prepared: int, weights: Mapping[str, int]) -> list[Step]:
+    """Thirty steps, most of their texts from fourteen of ``texts``; ``prepared``: how many statements there are.
+
+    ``weights``: how often each kind of step.
+    """
+    chance = random.Random(seed)
+    favourites = chance.sample(texts, 14)
+    story: list[Step] = []
+    for _ in range(30):
+        kind = chance.choices(list(weights), list(weights.values()))[0]
+        text = chance.choice(favourites if chance.random() < 0.8 else texts)
+        of_kind = {"query": text, "database": "other", "reset": "", "cut": ""}
+        story.append((kind, of_kind[kind] if kind in of_kind else chance.randrange(prepared)))
+    return story
 
 
 def heard(

@@ -235,15 +235,16 @@ async def test_of_two_tries_that_may_have_gone_through_with_different_answers_ne
     assert b.fleet.committed == [1]
 
 
+@pytest.mark.parametrize("text", [b"INSERT INTO t VALUES (1)", b"INSERT INTO t VALUES (LAST_INSERT_ID(7))"])
 @pytest.mark.parametrize("lost", ["committed", ""])
 @virtual
-async def test_the_insert_id_of_a_write_outlives_its_primary(bench: MakeBench, lost: str) -> None:
+async def test_the_insert_id_of_a_write_outlives_its_primary(bench: MakeBench, lost: str, text: bytes) -> None:
     b = bench(exactly_once=True)
     tokens = Tokens(b, *filter(None, [lost]))
     client = b.client()
     for server in b.fleet.servers.values():
         server.script = tokens.numbered
-    client.send(command(c.COM_QUERY, b"INSERT INTO t VALUES (1)"))
+    client.send(command(c.COM_QUERY, text))
     await settle(1)
     assert parse_ok(packets(client.take())[0]).insert_id == 7
     if not lost:
